@@ -1,0 +1,1 @@
+//! The Peerstage network layer.

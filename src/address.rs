@@ -1,0 +1,230 @@
+//! Where a node can be reached, and which neighbourhood an address belongs to.
+//!
+//! # Security
+//! Provided: IPv4 addresses written as IPv6 (`::ffff:1.2.3.4`) are the same address, so a ban or
+//! a limit can't be evaded by spelling; addresses no stranger can be reached at are recognised.
+//! Not provided: knowledge of which addresses one operator owns beyond the group.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// An IP address and a port, in canonical form: an IPv4-mapped IPv6 address becomes IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address(SocketAddr);
+
+/// A neighbourhood of the network that one party can cheaply own: the /16 of an IPv4 address,
+/// the /32 of an IPv6 address (Heilman et al. 2015, section 5).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NetworkGroup(pub [u8; 5]);
+
+/// An address as it travels: 16 bytes of IPv6 (IPv4 mapped, RFC 4291 section 2.5.5.2) and a port.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct WireAddress {
+    ip: [u8; 16],
+    port: u16,
+}
+
+impl Address {
+    /// The canonical form of a socket address.
+    #[must_use]
+    pub fn new(ip: IpAddr, port: u16) -> Self {
+        Address(SocketAddr::new(ip.to_canonical(), port))
+    }
+
+    /// The IP address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        self.0.ip()
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.0.port()
+    }
+
+    /// As the standard library writes it.
+    #[must_use]
+    pub fn socket(&self) -> SocketAddr {
+        self.0
+    }
+
+    /// The neighbourhood this address belongs to.
+    #[must_use]
+    pub fn group(&self) -> NetworkGroup {
+        match self.0.ip() {
+            IpAddr::V4(ip) => {
+                let [a, b, _, _] = ip.octets();
+                NetworkGroup([4, a, b, 0, 0])
+            }
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.octets();
+                NetworkGroup([6, a, b, c, d])
+            }
+        }
+    }
+
+    /// Whether anything could ever listen there: a port, and neither unspecified, multicast nor
+    /// broadcast.
+    #[must_use]
+    pub fn is_dialable(&self) -> bool {
+        let ip = self.0.ip();
+        self.port() != 0
+            && !ip.is_unspecified()
+            && !ip.is_multicast()
+            && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
+    }
+
+    /// Whether a stranger on the internet could reach it. Private, loopback, link-local, shared
+    /// (RFC 6598), documentation and reserved ranges (RFC 6890) are not.
+    #[must_use]
+    pub fn is_routable(&self) -> bool {
+        self.is_dialable()
+            && match self.0.ip() {
+                IpAddr::V4(ip) => routable_v4(ip),
+                IpAddr::V6(ip) => routable_v6(ip),
+            }
+    }
+}
+
+fn routable_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    !(ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_documentation()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 198 && (18..20).contains(&b))
+        || (a == 192 && b == 0 && c == 0))
+}
+
+fn routable_v6(ip: Ipv6Addr) -> bool {
+    let [first, second, ..] = ip.segments();
+    // Global unicast is 2000::/3; within it 2001:db8::/32 and 3fff::/20 are documentation,
+    // 2001::/32 Teredo and 2002::/16 6to4 (they hide an IPv4 address).
+    (first & 0xe000) == 0x2000
+        && !(first == 0x2001 && (second == 0x0db8 || second == 0))
+        && first != 0x2002
+        && !(first == 0x3fff && second < 0x1000)
+}
+
+impl From<SocketAddr> for Address {
+    fn from(socket: SocketAddr) -> Self {
+        Address::new(socket.ip(), socket.port())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a text is not an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected IP:PORT, for example 203.0.113.7:30400 or [2001:db8::1]:30400")]
+pub struct ParseAddressError;
+
+impl FromStr for Address {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<Self, ParseAddressError> {
+        text.parse::<SocketAddr>().map(Address::from).map_err(|_| ParseAddressError)
+    }
+}
+
+/// Text in readable formats (configuration, JSON), 18 bytes on the wire.
+impl Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        let ip = match self.0.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        WireAddress { ip: ip.octets(), port: self.port() }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            return text.parse().map_err(serde::de::Error::custom);
+        }
+        let wire = WireAddress::deserialize(deserializer)?;
+        Ok(Address::new(IpAddr::V6(Ipv6Addr::from(wire.ip)), wire.port))
+    }
+}
+
+impl fmt::Display for NetworkGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [family, a, b, c, d] = self.0;
+        if family == 4 {
+            write!(f, "{a}.{b}.0.0/16")
+        } else {
+            write!(f, "{a:02x}{b:02x}:{c:02x}{d:02x}::/32")
+        }
+    }
+}
+
+impl fmt::Debug for NetworkGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    /// Attack row 24: the spelling of an address changes nothing.
+    #[test]
+    fn a_mapped_address_is_the_same_address_and_group() {
+        assert_eq!(address("[::ffff:1.2.3.4]:5"), address("1.2.3.4:5"));
+        assert_eq!(address("[::ffff:1.2.3.4]:5").group().to_string(), "1.2.0.0/16");
+    }
+
+    #[test]
+    fn groups_are_slash_16_and_slash_32() {
+        assert_eq!(address("9.8.7.6:1").group(), address("9.8.1.1:2").group());
+        assert_ne!(address("9.8.7.6:1").group(), address("9.9.7.6:1").group());
+        assert_eq!(address("[2a01:4f8::1]:1").group(), address("[2a01:4f8:9::7]:1").group());
+    }
+
+    /// Attack row 18: nothing that a stranger can't reach counts as routable.
+    #[test]
+    fn private_and_special_ranges_are_not_routable() {
+        for text in [
+            "10.0.0.1:1", "127.0.0.1:1", "192.168.1.1:1", "172.16.0.1:1", "169.254.0.1:1",
+            "100.64.0.1:1", "0.1.2.3:1", "224.0.0.1:1", "255.255.255.255:1", "240.0.0.1:1",
+            "192.0.2.1:1", "198.18.0.1:1", "[::1]:1", "[fe80::1]:1", "[fc00::1]:1",
+            "[2001:db8::1]:1", "[2002:7f00:1::]:1", "[ff02::1]:1", "[::]:1", "8.8.8.8:0",
+        ] {
+            assert!(!address(text).is_routable(), "{text}");
+        }
+        assert!(address("8.8.8.8:1").is_routable());
+        assert!(address("[2a01:4f8::1]:1").is_routable());
+        assert!(address("127.0.0.1:1").is_dialable());
+    }
+
+    #[test]
+    fn addresses_print_and_parse_back() {
+        for text in ["203.0.113.7:30400", "[2a01::1]:9"] {
+            assert_eq!(address(text).to_string(), text);
+        }
+        assert_eq!("nonsense".parse::<Address>(), Err(ParseAddressError));
+    }
+}

@@ -1,0 +1,12 @@
+//! The decisions of Peerstage, without IO: state machines, wire formats and cryptography.
+//!
+//! Every machine here is a plain struct. Its inputs are methods named as facts (`on_frame`,
+//! `on_closed`) that take the time as an argument and a list to write orders into; its outputs
+//! are one enum of orders; `deadline()` and `on_deadline()` carry all its timers. Nothing in
+//! this package reads a clock, draws entropy, does IO or depends on the order of a hash table,
+//! so everything replays from a seed.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod address;
+pub mod identity;
+pub mod time;
