@@ -8,5 +8,8 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod address;
+pub mod codec;
 pub mod identity;
+pub mod kinds;
+pub mod messages;
 pub mod time;
