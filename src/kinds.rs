@@ -179,14 +179,17 @@ pub const KINDS: [KindRow; 16] = [
     neighbour(Kind::Ping, "ping", 16, 2, 10),
     neighbour(Kind::Pong, "pong", 16, 2, 10),
     neighbour(Kind::Disconnect, "disconnect", 256, 1, 1),
-    neighbour(Kind::PeersRequest, "peers_request", 16, 1, 5),
+    KindRow {
+        overflow: Overflow::Coalesce,
+        ..neighbour(Kind::PeersRequest, "peers_request", 16, 1, 5)
+    },
     KindRow { queue_bytes: 256 * KIB, ..neighbour(Kind::Peers, "peers", 32 * KIB, 1, 10) },
     KindRow {
         queue_bytes: 8 * MIB,
         ..gossip(Kind::Block, "block", Lane::Blocks, BODY_MAX, 20, 64)
     },
     gossip(Kind::Transaction, "transaction", Lane::Transactions, 512 * KIB, 20_000, 40_000),
-    KindRow { overflow: Overflow::Coalesce, ..neighbour(Kind::Have, "have", 17 * KIB, 50, 200) },
+    neighbour(Kind::Have, "have", 17 * KIB, 50, 200),
     neighbour(Kind::Want, "want", 17 * KIB, 50, 200),
     KindRow {
         signed: true,

@@ -9,7 +9,10 @@
 
 pub mod address;
 pub mod codec;
+pub mod frame;
 pub mod identity;
 pub mod kinds;
+pub mod lanes;
 pub mod messages;
+pub mod rate;
 pub mod time;

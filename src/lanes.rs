@@ -1,0 +1,290 @@
+//! What waits to be sent to one peer, and in which order it goes.
+//!
+//! Lane 0 (votes, proposals) goes first, within [`CONSENSUS_RUN`] bytes; the other lanes share
+//! what is left by weight (deficit round robin, Shreedhar and Varghese 1995, section 3), so that
+//! none starves. Every kind is paced to the rate the receiver allows, so that an honest sender is
+//! never mistaken for a flood.
+//!
+//! # Security
+//! Provided: bytes waiting are bounded by kind and in total, whatever the peer does not read; what
+//! a full queue does is said in [`crate::kinds`].
+//! Not provided: protection from a local caller that ignores [`Pushed`].
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    frame::{FLAG_FIRST, FLAG_LAST, FRAME_HEADER, FRAME_PAYLOAD_MAX, MESSAGE_HEAD},
+    kinds::{KINDS, Kind, LANES, Overflow},
+    messages::Outgoing,
+    rate::TokenBucket,
+    time::Time,
+};
+
+/// Bytes lane 0 may send in a row before another lane gets one frame: two records.
+pub const CONSENSUS_RUN: usize = 128 * 1024;
+/// Bytes a lane of weight 1 may send in its turn.
+const QUANTUM: usize = 4 * 1024;
+/// Shares of lanes 1 to 4 (lane 0 has priority): blocks, control, transactions, bulk. A guess.
+const WEIGHTS: [usize; LANES] = [0, 8, 4, 4, 2];
+/// A frame shorter than this is not worth starting at the end of a record, bytes.
+const FRAME_MIN: usize = 512;
+/// What one queued message costs beside its bytes: the queue's cell and the shared buffers.
+const MESSAGE_OVERHEAD: usize = 128;
+
+/// What happened to a message that was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It waits to be sent.
+    Queued,
+    /// It waits, and this many older messages made room.
+    QueuedDropping(usize),
+    /// It was not queued; the peer learns of it by announcement, if at all.
+    Dropped,
+    /// It was not queued and the connection should end: the peer does not read.
+    Overflowed,
+}
+
+#[derive(Debug)]
+struct InProgress {
+    message: Outgoing,
+    sent: usize,
+}
+
+/// The queues to one peer. Bounded in bytes by kind and in total.
+#[derive(Debug)]
+pub struct Lanes {
+    queues: [VecDeque<Outgoing>; LANES],
+    in_progress: [Option<InProgress>; LANES],
+    deficit: [usize; LANES],
+    turn: usize,
+    consensus_run: usize,
+    buckets: [TokenBucket; KINDS.len()],
+    bytes_by_kind: [usize; KINDS.len()],
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Lanes {
+    /// Empty queues that hold at most `bytes_max` bytes in total.
+    #[must_use]
+    pub fn new(now: Time, bytes_max: usize) -> Self {
+        Lanes {
+            queues: Default::default(),
+            in_progress: Default::default(),
+            deficit: [0; LANES],
+            turn: 1,
+            consensus_run: 0,
+            buckets: KINDS.map(|row| TokenBucket::new(now, row.rate_per_second, row.burst)),
+            bytes_by_kind: [0; KINDS.len()],
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// Queues a message, or does what its kind's overflow policy says.
+    pub fn push(&mut self, message: Outgoing) -> Pushed {
+        let row = message.kind.row();
+        let size = cost(&message);
+        if row.overflow == Overflow::Coalesce {
+            self.remove_queued(message.kind, usize::MAX);
+        }
+        let mut dropped = 0;
+        if !self.fits(message.kind, size) {
+            match row.overflow {
+                Overflow::DropOldest => dropped = self.remove_queued(message.kind, size),
+                Overflow::Disconnect => return Pushed::Overflowed,
+                Overflow::Reject | Overflow::DropNewest | Overflow::Coalesce => {}
+            }
+        }
+        if !self.fits(message.kind, size) {
+            return Pushed::Dropped;
+        }
+        self.account(message.kind, size);
+        if let Some(queue) = self.queues.get_mut(row.lane as usize) {
+            queue.push_back(message);
+        }
+        if dropped == 0 { Pushed::Queued } else { Pushed::QueuedDropping(dropped) }
+    }
+
+    /// Appends frames to `record` until it has `limit` bytes or nothing may go now.
+    pub fn fill(&mut self, now: Time, record: &mut BytesMut, limit: usize) {
+        while let Some(room) =
+            limit.checked_sub(record.len()).filter(|room| *room > FRAME_HEADER + FRAME_MIN)
+        {
+            let Some(lane) = self.next_lane(now) else { return };
+            // A frame of a shared lane is no longer than what its lane may send in this turn.
+            let share = match self.deficit.get(lane) {
+                Some(deficit) if lane != 0 => (*deficit).max(FRAME_HEADER + FRAME_MIN),
+                _ => room,
+            };
+            let written = self.write_frame(lane, record, room.min(share));
+            if lane == 0 {
+                self.consensus_run = self.consensus_run.saturating_add(written);
+            } else {
+                self.consensus_run = 0;
+                if let Some(deficit) = self.deficit.get_mut(lane) {
+                    *deficit = deficit.saturating_sub(written);
+                }
+            }
+        }
+    }
+
+    /// When something may be sent: now if a message is ready, later if all are paced, `None` if
+    /// nothing waits.
+    #[must_use]
+    pub fn ready_at(&self, now: Time) -> Option<Time> {
+        (0..LANES).filter_map(|lane| self.lane_wait(lane, now)).min().map(|wait| now.plus(wait))
+    }
+
+    /// Bytes that wait, overhead included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    fn fits(&self, kind: Kind, size: usize) -> bool {
+        let used = self.bytes_by_kind.get(kind.index()).copied().unwrap_or(usize::MAX);
+        // One message of the largest size always fits its empty queue, whatever its overhead.
+        let room_of_kind = used == 0 || used.saturating_add(size) <= kind.row().queue_bytes;
+        room_of_kind && self.bytes.saturating_add(size) <= self.bytes_max
+    }
+
+    fn account(&mut self, kind: Kind, size: usize) {
+        self.bytes = self.bytes.saturating_add(size);
+        if let Some(used) = self.bytes_by_kind.get_mut(kind.index()) {
+            *used = used.saturating_add(size);
+        }
+    }
+
+    fn release(&mut self, kind: Kind, size: usize) {
+        self.bytes = self.bytes.saturating_sub(size);
+        if let Some(used) = self.bytes_by_kind.get_mut(kind.index()) {
+            *used = used.saturating_sub(size);
+        }
+    }
+
+    /// Removes waiting messages of a kind, oldest first, until `needed` bytes fit.
+    fn remove_queued(&mut self, kind: Kind, needed: usize) -> usize {
+        let lane = kind.row().lane as usize;
+        let mut removed = 0;
+        while needed == usize::MAX || !self.fits(kind, needed) {
+            let Some(queue) = self.queues.get_mut(lane) else { break };
+            let Some(oldest) = queue.iter().position(|message| message.kind == kind) else { break };
+            let Some(message) = queue.remove(oldest) else { break };
+            self.release(kind, cost(&message));
+            removed += 1;
+        }
+        removed
+    }
+
+    /// How long the lane's next message must wait, ms; `None` if nothing waits there.
+    fn lane_wait(&self, lane: usize, now: Time) -> Option<u64> {
+        if self.in_progress.get(lane)?.is_some() {
+            return Some(0);
+        }
+        let kind = self.queues.get(lane)?.front()?.kind;
+        self.buckets.get(kind.index()).map(|bucket| bucket.wait(now))
+    }
+
+    fn is_ready(&self, lane: usize, now: Time) -> bool {
+        self.lane_wait(lane, now) == Some(0)
+    }
+
+    /// The lane whose turn it is; starts its next message, paying its token.
+    fn next_lane(&mut self, now: Time) -> Option<usize> {
+        let others_ready = (1..LANES).any(|lane| self.is_ready(lane, now));
+        let consensus_ready = self.is_ready(0, now);
+        let lane = if consensus_ready && (self.consensus_run < CONSENSUS_RUN || !others_ready) {
+            0
+        } else if others_ready {
+            self.next_shared_lane(now)?
+        } else {
+            return None;
+        };
+        self.start_message(lane, now)?;
+        Some(lane)
+    }
+
+    fn next_shared_lane(&mut self, now: Time) -> Option<usize> {
+        // Two rounds: the first may only hand out quanta.
+        for _ in 0..2 * LANES {
+            let lane = self.turn;
+            let ready = self.is_ready(lane, now);
+            let deficit = self.deficit.get_mut(lane)?;
+            if ready && *deficit > 0 {
+                return Some(lane);
+            }
+            if !ready {
+                *deficit = 0;
+            }
+            self.turn = if lane + 1 >= LANES { 1 } else { lane + 1 };
+            if let (Some(next), Some(weight)) =
+                (self.deficit.get_mut(self.turn), WEIGHTS.get(self.turn))
+            {
+                *next = next.saturating_add(weight * QUANTUM).min(FRAME_PAYLOAD_MAX * 2);
+            }
+        }
+        None
+    }
+
+    fn start_message(&mut self, lane: usize, now: Time) -> Option<()> {
+        let cell = self.in_progress.get_mut(lane)?;
+        if cell.is_none() {
+            let message = self.queues.get_mut(lane)?.pop_front()?;
+            self.buckets.get_mut(message.kind.index())?.take(now, 1);
+            *cell = Some(InProgress { message, sent: 0 });
+        }
+        Some(())
+    }
+
+    /// Writes one frame of the lane's message; returns its bytes.
+    fn write_frame(&mut self, lane: usize, record: &mut BytesMut, room: usize) -> usize {
+        let Some(current) = self.in_progress.get_mut(lane).and_then(Option::as_mut) else {
+            return 0;
+        };
+        let Outgoing { kind, header, body } = &current.message;
+        let first = current.sent == 0;
+        let head = if first { MESSAGE_HEAD + header.len() } else { 0 };
+        let left = body.len() - current.sent;
+        let piece = left.min(room.min(FRAME_PAYLOAD_MAX + FRAME_HEADER) - FRAME_HEADER - head);
+        let last = piece == left;
+        record.put_u8(u8::try_from(lane).unwrap_or(u8::MAX));
+        record.put_u8(if first { FLAG_FIRST } else { 0 } | if last { FLAG_LAST } else { 0 });
+        record.put_u16_le(u16::try_from(head + piece).unwrap_or(u16::MAX));
+        if first {
+            record.put_u8(kind.byte());
+            record.put_u8(u8::try_from(header.len()).unwrap_or(u8::MAX));
+            record.put_u32_le(u32::try_from(body.len()).unwrap_or(u32::MAX));
+            record.put_slice(header);
+        }
+        record.put_slice(&body[current.sent..current.sent + piece]);
+        current.sent += piece;
+        if last {
+            let (kind, size) = (*kind, cost(&current.message));
+            self.in_progress[lane] = None;
+            self.release(kind, size);
+        }
+        FRAME_HEADER + head + piece
+    }
+}
+
+fn cost(message: &Outgoing) -> usize {
+    message.header.len() + message.body.len() + MESSAGE_OVERHEAD
+}
+
+/// A message without a header.
+#[must_use]
+pub fn plain(kind: Kind, body: Vec<u8>) -> Outgoing {
+    Outgoing { kind, header: Bytes::new(), body: Bytes::from(body) }
+}
+
+#[cfg(test)]
+mod tests;
