@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod codec;
+pub mod connection;
 pub mod frame;
 pub mod identity;
 pub mod kinds;

@@ -1,0 +1,355 @@
+//! One authenticated connection: greeting, liveness, class checks and rates.
+//!
+//! Feeds on the plaintext of records, in order; hands up whole messages that passed every check
+//! which needs no other peer's state. The first message of both sides is [`Kind::Hello`].
+//!
+//! # Security
+//! Provided: nothing is delivered before the greeting; every kind is held to its length, lane,
+//! sender and rate; empty and tiny records are counted (attack row 6); a peer that starts a
+//! message and then trickles is cut off (row 5); pings are answered within their own rate only.
+//! Not provided: encryption ([`crate::noise`]), and any judgement of what messages say.
+
+use bytes::Bytes;
+
+use crate::{
+    codec,
+    frame::{Assembler, FrameError, Message},
+    identity::{NetworkId, NodeId, PublicKey, Purpose},
+    kinds::{KINDS, Kind, Sender},
+    lanes::plain,
+    messages::{
+        Disconnect, GossipHeader, HEADER_MAX, Hello, Outgoing, Ping, RequestHeader, ResponseHeader,
+        RoutedHeader, validator_proof_message,
+    },
+    rate::TokenBucket,
+    time::{Millis, Time, earliest},
+};
+
+/// How many bursts above its own pace a sender may arrive before it counts as a flood: covers
+/// bytes that queued in the network and arrive at once.
+const BURST_TOLERANCE: u32 = 2;
+/// Records a peer may send at once, and each second (attack row 6: 100,000 a second offered).
+const RECORDS_BURST: u32 = 40_000;
+/// See [`RECORDS_BURST`]. Honest senders fill records, so this is 40 times what one needs.
+const RECORDS_PER_SECOND: u32 = 20_000;
+/// How long an unfinished message may take before its speed is looked at (attack row 5).
+const TRICKLE_GRACE_MS: Millis = 10_000;
+/// The slowest a connection may be while a message is unfinished, bytes per second (row 5).
+const TRICKLE_FLOOR: u64 = 16 * 1024;
+
+/// What is fixed for the life of a connection.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The chain's network.
+    pub network: NetworkId,
+    /// Who the other side proved to be.
+    pub remote: NodeId,
+    /// The hash of this connection's handshake.
+    pub handshake_hash: [u8; 32],
+    /// Time between pings, ms.
+    pub ping_interval: Millis,
+    /// How long an answer to a ping may take, ms.
+    pub ping_timeout: Millis,
+    /// How long the greeting may take, ms.
+    pub hello_timeout: Millis,
+}
+
+/// What the peer did wrong; each ends the connection, and is its fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A record that is not whole frames.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A body or header that does not decode.
+    #[error("a {0} that does not decode")]
+    Malformed(Kind),
+    /// Something else before the greeting, or a second greeting.
+    #[error("{0} out of turn")]
+    OutOfTurn(Kind),
+    /// More of a kind than it may send.
+    #[error("more {0} messages than it may send")]
+    TooMany(Kind),
+    /// More records than it may send.
+    #[error("more records than it may send")]
+    TooManyRecords,
+    /// A kind only validators may send, from a peer that did not prove to be one.
+    #[error("{0} from a peer that is no validator")]
+    WrongRole(Kind),
+    /// A validator proof that does not verify.
+    #[error("a validator proof that does not verify")]
+    FalseProof,
+}
+
+/// Why a connection ends by its own rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum End {
+    /// The peer broke a rule.
+    #[error("violation: {0}")]
+    Violation(#[from] Violation),
+    /// No greeting in time.
+    #[error("no greeting in time")]
+    HelloTimeout,
+    /// No sign of life.
+    #[error("no answer to a ping")]
+    PingTimeout,
+    /// A message was started and then trickled.
+    #[error("slower than {TRICKLE_FLOOR} bytes per second")]
+    TooSlow,
+    /// The peer said goodbye, with its reason's code.
+    #[error("the peer closed with reason {reason}")]
+    Remote {
+        /// [`Disconnect::reason`].
+        reason: u8,
+        /// [`Disconnect::retry_after_ms`].
+        retry_after_ms: u32,
+    },
+}
+
+/// Orders of the machine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Queue this to the peer.
+    Send(Outgoing),
+    /// The peer introduced itself; its validator proof, if any, is good.
+    Greeted(Box<Hello>),
+    /// A whole message that passed the class checks.
+    Deliver(Message),
+    /// A round trip was measured, ms.
+    RoundTrip(Millis),
+    /// End the connection; nothing more comes from this machine.
+    End(End),
+}
+
+/// The machine of one connection.
+#[derive(Debug)]
+pub struct Connection {
+    terms: Terms,
+    assembler: Assembler,
+    messages: Vec<Message>,
+    buckets: [TokenBucket; KINDS.len()],
+    records: TokenBucket,
+    started: Time,
+    greeted: bool,
+    validator: Option<PublicKey>,
+    /// The nonce and time of the ping that waits for its answer.
+    ping: Option<(u64, Time)>,
+    next_ping: Time,
+    ping_nonce: u64,
+    trickle: Option<(Time, u64)>,
+    ended: bool,
+}
+
+impl Connection {
+    /// A connection whose handshake has just ended. `nonce` starts the sequence of ping nonces.
+    pub fn new(now: Time, terms: Terms, hello: &Hello, nonce: u64, out: &mut Vec<Action>) -> Self {
+        if let Ok(body) = codec::encode(hello) {
+            out.push(Action::Send(plain(Kind::Hello, body)));
+        }
+        Connection {
+            assembler: Assembler::default(),
+            messages: Vec::new(),
+            buckets: KINDS.map(|row| {
+                let burst = row.burst.saturating_mul(BURST_TOLERANCE);
+                TokenBucket::new(now, row.rate_per_second, burst)
+            }),
+            records: TokenBucket::new(now, RECORDS_PER_SECOND, RECORDS_BURST),
+            started: now,
+            greeted: false,
+            validator: None,
+            ping: None,
+            next_ping: now.plus(terms.ping_interval),
+            ping_nonce: nonce,
+            trickle: None,
+            ended: false,
+            terms,
+        }
+    }
+
+    /// The validator key the peer proved to speak for.
+    #[must_use]
+    pub fn validator(&self) -> Option<PublicKey> {
+        self.validator
+    }
+
+    /// The plaintext of the next record.
+    pub fn on_record(&mut self, now: Time, record: Bytes, out: &mut Vec<Action>) {
+        if self.ended {
+            return;
+        }
+        if !self.records.take(now, 1) {
+            return self.end(Violation::TooManyRecords.into(), out);
+        }
+        let length = record.len() as u64;
+        let mut messages = std::mem::take(&mut self.messages);
+        let framed = self.assembler.on_record(now, record, &mut messages);
+        for message in messages.drain(..) {
+            if let Err(end) = self.on_message(now, message, out) {
+                return self.end(end, out);
+            }
+        }
+        self.messages = messages;
+        if let Err(error) = framed {
+            return self.end(Violation::Frame(error).into(), out);
+        }
+        self.watch_trickle(now, length);
+    }
+
+    /// When the machine wants to be woken.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        if self.ended {
+            return None;
+        }
+        let hello = (!self.greeted).then(|| self.started.plus(self.terms.hello_timeout));
+        let ping = match self.ping {
+            Some((_, sent)) => sent.plus(self.terms.ping_timeout),
+            None => self.next_ping,
+        };
+        let trickle = self.trickle.map(|(since, _)| since.plus(TRICKLE_GRACE_MS));
+        earliest(earliest(hello, Some(ping)), trickle)
+    }
+
+    /// The time of [`Connection::deadline`] has come.
+    pub fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.ended {
+            return;
+        }
+        if !self.greeted && now >= self.started.plus(self.terms.hello_timeout) {
+            return self.end(End::HelloTimeout, out);
+        }
+        if let Some((since, bytes)) = self.trickle {
+            let age = now.since(since);
+            if age >= TRICKLE_GRACE_MS {
+                if bytes.saturating_mul(1000) / age.max(1) < TRICKLE_FLOOR {
+                    return self.end(End::TooSlow, out);
+                }
+                self.trickle = Some((now, 0));
+            }
+        }
+        match self.ping {
+            Some((_, sent)) if now >= sent.plus(self.terms.ping_timeout) => {
+                self.end(End::PingTimeout, out);
+            }
+            None if now >= self.next_ping => self.send_ping(now, out),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, end: End, out: &mut Vec<Action>) {
+        self.ended = true;
+        out.push(Action::End(end));
+    }
+
+    fn send_ping(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.ping_nonce = self.ping_nonce.wrapping_add(1);
+        self.ping = Some((self.ping_nonce, now));
+        if let Ok(body) = codec::encode(&Ping { nonce: self.ping_nonce }) {
+            out.push(Action::Send(plain(Kind::Ping, body)));
+        }
+    }
+
+    /// Remembers how fast an unfinished message grows.
+    fn watch_trickle(&mut self, now: Time, length: u64) {
+        self.trickle = match (self.assembler.oldest_unfinished(), self.trickle) {
+            (None, _) => None,
+            (Some(_), None) => Some((now, length)),
+            (Some(_), Some((since, bytes))) => Some((since, bytes.saturating_add(length))),
+        };
+    }
+
+    fn on_message(
+        &mut self,
+        now: Time,
+        message: Message,
+        out: &mut Vec<Action>,
+    ) -> Result<(), End> {
+        let kind = message.kind;
+        if (kind == Kind::Hello) == self.greeted && kind != Kind::Disconnect {
+            return Err(Violation::OutOfTurn(kind).into());
+        }
+        let paid = self.buckets.get_mut(kind.index()).is_some_and(|bucket| bucket.take(now, 1));
+        if !paid {
+            return Err(Violation::TooMany(kind).into());
+        }
+        if kind.row().sender == Sender::Validator && self.validator.is_none() {
+            return Err(Violation::WrongRole(kind).into());
+        }
+        match kind {
+            Kind::Hello => self.on_hello(now, &message, out),
+            Kind::Ping => {
+                let ping: Ping = body_of(&message)?;
+                let body = codec::encode(&ping).map_err(|_| Violation::Malformed(kind))?;
+                out.push(Action::Send(plain(Kind::Pong, body)));
+                Ok(())
+            }
+            Kind::Pong => {
+                let pong: Ping = body_of(&message)?;
+                if let Some((nonce, sent)) = self.ping.filter(|(nonce, _)| *nonce == pong.nonce) {
+                    debug_assert_eq!(nonce, pong.nonce);
+                    self.ping = None;
+                    self.next_ping = now.plus(self.terms.ping_interval);
+                    out.push(Action::RoundTrip(now.since(sent)));
+                }
+                Ok(())
+            }
+            Kind::Disconnect => {
+                let Disconnect { reason, retry_after_ms } = body_of(&message)?;
+                Err(End::Remote { reason, retry_after_ms })
+            }
+            _ => {
+                check_header(&message)?;
+                out.push(Action::Deliver(message));
+                Ok(())
+            }
+        }
+    }
+
+    fn on_hello(&mut self, now: Time, message: &Message, out: &mut Vec<Action>) -> Result<(), End> {
+        let hello: Hello = body_of(message)?;
+        if let Some(proof) = &hello.validator {
+            let signed = validator_proof_message(&self.terms.remote, &self.terms.handshake_hash);
+            let network = &self.terms.network;
+            if !proof.key.verify(Purpose::ValidatorSession, network, &signed, &proof.signature) {
+                return Err(Violation::FalseProof.into());
+            }
+            self.validator = Some(proof.key);
+        }
+        self.greeted = true;
+        // The first ping goes out with the greeting, so that a young peer has a latency at once.
+        self.next_ping = now;
+        out.push(Action::Greeted(Box::new(hello)));
+        self.send_ping(now, out);
+        Ok(())
+    }
+}
+
+/// Decodes a connection message, which has a body and no header.
+fn body_of<T>(message: &Message) -> Result<T, End>
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
+    let malformed = End::Violation(Violation::Malformed(message.kind));
+    if !message.header.is_empty() {
+        return Err(malformed);
+    }
+    codec::decode_canonical(&message.body, message.kind.row().body_max).map_err(|_| malformed)
+}
+
+/// Refuses a header that is not what its kind has.
+fn check_header(message: &Message) -> Result<(), End> {
+    let header = &message.header;
+    let well_formed = match message.kind {
+        Kind::Block | Kind::Transaction | Kind::Proposal | Kind::Vote | Kind::Custom => {
+            codec::decode_canonical::<GossipHeader>(header, HEADER_MAX).is_ok()
+        }
+        Kind::Request => codec::decode_canonical::<RequestHeader>(header, HEADER_MAX).is_ok(),
+        Kind::Response => codec::decode_canonical::<ResponseHeader>(header, HEADER_MAX).is_ok(),
+        Kind::Routed => codec::decode_canonical::<RoutedHeader>(header, HEADER_MAX).is_ok(),
+        Kind::PeersRequest | Kind::Peers | Kind::Have | Kind::Want => header.is_empty(),
+        Kind::Hello | Kind::Ping | Kind::Pong | Kind::Disconnect => header.is_empty(),
+    };
+    if well_formed { Ok(()) } else { Err(Violation::Malformed(message.kind).into()) }
+}
+
+#[cfg(test)]
+mod tests;
