@@ -8,5 +8,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod address;
+pub mod handshake;
 pub mod identity;
+pub mod noise;
 pub mod time;
