@@ -57,7 +57,7 @@ pub struct Handshake {
     role: Role,
     deadline: Time,
     /// Never more than the message that is waited for.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     step: Step,
 }
 
