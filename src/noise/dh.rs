@@ -70,11 +70,7 @@ impl std::fmt::Debug for StaticKey {
 /// [`NoiseError::LowOrderPoint`].
 pub(super) fn check_canonical(public: &[u8; DH_LEN]) -> Result<(), NoiseError> {
     // Public data: the comparison need not be constant-time.
-    if public.iter().rev().lt(PRIME.iter().rev()) {
-        Ok(())
-    } else {
-        Err(NoiseError::LowOrderPoint)
-    }
+    if public.iter().rev().lt(PRIME.iter().rev()) { Ok(()) } else { Err(NoiseError::LowOrderPoint) }
 }
 
 #[cfg(test)]

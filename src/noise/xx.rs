@@ -212,8 +212,7 @@ impl HandshakeState {
                     self.symmetric.encrypt_and_hash(key.public(), out)?;
                 }
                 Token::Ekem1 => {
-                    let (Kem::Message(m), Some(remote)) =
-                        (&self.ephemerals.kem, &self.remote_kem)
+                    let (Kem::Message(m), Some(remote)) = (&self.ephemerals.kem, &self.remote_kem)
                     else {
                         return Err(NoiseError::OutOfTurn);
                     };

@@ -252,8 +252,7 @@ fn a_responder_with_a_point_of_low_order_learns_nothing() {
 /// damaged ciphertext fails at its tag.
 #[test]
 fn bad_kem_material_is_refused() {
-    let (mut initiator, mut responder) =
-        (Side::initiator(node(1), 1), Side::responder(node(2), 2));
+    let (mut initiator, mut responder) = (Side::initiator(node(1), 1), Side::responder(node(2), 2));
     let first = initiator.take_sent();
     let mut bad = first.clone();
     bad[EPHEMERAL.end..EPHEMERAL.end + 3].fill(0xff);

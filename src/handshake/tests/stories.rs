@@ -31,8 +31,7 @@ fn both_directions_carry_records_afterwards() {
 
 #[test]
 fn no_round_trip_is_added_and_nothing_is_sent_twice() {
-    let (mut initiator, mut responder) =
-        (Side::initiator(node(1), 1), Side::responder(node(2), 2));
+    let (mut initiator, mut responder) = (Side::initiator(node(1), 1), Side::responder(node(2), 2));
     let first = initiator.take_sent();
     assert_eq!(first.len(), PREFACE_LEN + 2 + 1216);
     responder.hears(&first);
@@ -49,8 +48,7 @@ fn no_round_trip_is_added_and_nothing_is_sent_twice() {
 
 #[test]
 fn records_that_follow_at_once_are_left_over() {
-    let (mut initiator, mut responder) =
-        (Side::initiator(node(1), 1), Side::responder(node(2), 2));
+    let (mut initiator, mut responder) = (Side::initiator(node(1), 1), Side::responder(node(2), 2));
     responder.hears(&initiator.take_sent());
     initiator.hears(&responder.take_sent());
     let mut wire = BytesMut::from(&initiator.take_sent()[..]);
