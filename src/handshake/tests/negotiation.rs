@@ -129,3 +129,17 @@ fn suites_from_the_future_are_ignored() {
     assert_eq!(responder.reason(), None);
     assert_eq!(responder.take_sent()[13], Suite::Classical as u8);
 }
+
+/// Attack row 12: an initiator always announces its best; anything else was changed on the way
+/// and gets no answer at all.
+#[test]
+fn an_announcement_below_the_offer_is_refused_in_silence() {
+    for (at, value) in [(11, 0), (11, 7), (13, Suite::Classical as u8), (13, 0), (13, 0x80)] {
+        let mut first = Side::initiator(node(1), 1).take_sent();
+        first[at] = value;
+        let mut responder = Side::responder(node(2), 2);
+        responder.hears(&first);
+        assert_eq!(responder.reason(), Some("downgrade"), "byte {at} = {value}");
+        assert!(responder.take_sent().is_empty());
+    }
+}
