@@ -21,32 +21,43 @@ pub fn fuzz_handshake_responder(data: &[u8]) {
 }
 
 /// Two bytes steer, the rest is hostile: byte 0 chooses the policy, and whether the rest stands
-/// alone or is XORed over what an honest counterpart says (so that it gets past the preface);
-/// byte 1 is the size of the pieces it arrives in.
+/// alone or is XORed over what an honest counterpart says (so that zeros get anywhere in the
+/// handshake); byte 1 is the size of the pieces it arrives in.
 fn fuzz(role: Role, data: &[u8]) {
     let [steer, piece_len, hostile @ ..] = data else {
         return;
     };
     let policy = [PqPolicy::Prefer, PqPolicy::Require, PqPolicy::Classical][usize::from(steer % 3)];
-    let (mut machine, mut sent) = start(role, 1, policy);
-    let mut bytes = hostile.to_vec();
+    let piece_len = usize::from(*piece_len).max(1);
+    let (mut machine, mut ordered) = start(role, 1, policy);
+    let mut hostile = hostile.iter();
     if steer & 0x80 != 0 {
-        let other = match role {
-            Role::Initiator => Role::Responder,
-            Role::Responder => Role::Initiator,
-        };
-        let (mut honest, mut said) = start(other, 2, PqPolicy::Prefer);
-        honest.on_bytes(Time::ZERO, &sent_bytes(&sent), &mut said);
-        bytes = sent_bytes(&said);
-        bytes.iter_mut().zip(hostile).for_each(|(byte, change)| *byte ^= change);
-        bytes.extend_from_slice(hostile.get(bytes.len()..).unwrap_or_default());
+        let (mut honest, mut said) = start(other(role), 2, PqPolicy::Prefer);
+        // Two messages at most from each side.
+        for _ in 0..2 {
+            honest.on_bytes(Time::ZERO, &take_sent(&mut ordered), &mut said);
+            let mut bytes = take_sent(&mut said);
+            bytes.iter_mut().zip(&mut hostile).for_each(|(byte, change)| *byte ^= change);
+            feed(&mut machine, &bytes, piece_len, &mut ordered);
+        }
     }
-    for piece in bytes.chunks(usize::from(*piece_len).max(1)) {
-        machine.on_bytes(Time::ZERO, piece, &mut sent);
-    }
-    let ends = sent.iter().filter(|action| !matches!(action, Action::Send(_))).count();
+    feed(&mut machine, hostile.as_slice(), piece_len, &mut ordered);
+    let ends = ordered.iter().filter(|action| !matches!(action, Action::Send(_))).count();
     assert_eq!(ends, usize::from(machine.is_finished()), "a machine ends exactly once");
     assert_eq!(machine.deadline().is_none(), machine.is_finished());
+}
+
+fn feed(machine: &mut Handshake, bytes: &[u8], piece_len: usize, ordered: &mut Vec<Action>) {
+    for piece in bytes.chunks(piece_len) {
+        machine.on_bytes(Time::ZERO, piece, ordered);
+    }
+}
+
+fn other(role: Role) -> Role {
+    match role {
+        Role::Initiator => Role::Responder,
+        Role::Responder => Role::Initiator,
+    }
 }
 
 fn start(role: Role, seed: u8, policy: PqPolicy) -> (Handshake, Vec<Action>) {
@@ -61,10 +72,40 @@ fn start(role: Role, seed: u8, policy: PqPolicy) -> (Handshake, Vec<Action>) {
     (machine, out)
 }
 
-fn sent_bytes(actions: &[Action]) -> Vec<u8> {
-    let sent = actions.iter().filter_map(|action| match action {
-        Action::Send(bytes) => Some(&bytes[..]),
-        _ => None,
+/// Takes the bytes to send out of `actions`.
+fn take_sent(actions: &mut Vec<Action>) -> Vec<u8> {
+    let mut sent = Vec::new();
+    actions.retain(|action| match action {
+        Action::Send(bytes) => {
+            sent.extend_from_slice(bytes);
+            false
+        }
+        _ => true,
     });
-    sent.collect::<Vec<_>>().concat()
+    sent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_zeros_over_an_honest_counterpart_complete_the_handshake() {
+        for role in [Role::Initiator, Role::Responder] {
+            let (mut machine, mut ordered) = start(role, 1, PqPolicy::Prefer);
+            let (mut honest, mut said) = start(other(role), 2, PqPolicy::Prefer);
+            for _ in 0..2 {
+                honest.on_bytes(Time::ZERO, &take_sent(&mut ordered), &mut said);
+                feed(&mut machine, &take_sent(&mut said), 7, &mut ordered);
+            }
+            assert!(ordered.iter().any(|action| matches!(action, Action::Done(_))));
+            fuzz(role, &[0x81, 7, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn too_short_an_input_is_no_case() {
+        fuzz_handshake_initiator(&[]);
+        fuzz_handshake_responder(&[0x80]);
+    }
 }

@@ -18,6 +18,7 @@
 //! and memory of which peers have the hybrid suite: whoever dials a peer that is known to have it
 //! sets [`PqPolicy::Require`].
 
+mod action;
 mod config;
 mod error;
 #[doc(hidden)]
@@ -29,8 +30,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use action::{Action, Established};
 pub use config::{HANDSHAKE_TIMEOUT_MS, HandshakeConfig, PqPolicy};
 pub use error::HandshakeError;
 pub use identity::IDENTITY_LEN;
 pub use preface::{MAGIC, PREFACE_LEN, PROLOGUE_DOMAIN, Preface, Versions};
-pub use session::{Action, Established, Handshake};
+pub use session::Handshake;

@@ -65,7 +65,6 @@ pub struct Preface {
     pub network: NetworkId,
 }
 
-
 impl Preface {
     /// The initiator's preface.
     #[must_use]

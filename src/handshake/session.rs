@@ -5,51 +5,17 @@ use rand::CryptoRng;
 
 use crate::{
     identity::PublicKey,
-    noise::{
-        DH_LEN, EphemeralSeeds, Ephemerals, HASH_LEN, HandshakeState, RECORD_HEADER_LEN, Role,
-        Suite, Transport,
-    },
+    noise::{EphemeralSeeds, Ephemerals, HandshakeState, RECORD_HEADER_LEN, Role, Suite},
     time::Time,
 };
 
 use super::{
+    action::{Action, Established},
     config::HandshakeConfig,
     error::HandshakeError,
     identity::{self, IDENTITY_LEN},
     preface::{MAGIC, PREFACE_LEN, Preface, prologue},
 };
-
-/// What the shell has to do.
-#[derive(Debug)]
-pub enum Action {
-    /// Write these bytes.
-    Send(Bytes),
-    /// The handshake is complete; the machine is done.
-    Done(Box<Established>),
-    /// Write what was sent so far, then close; the machine is done.
-    Fail(HandshakeError),
-}
-
-/// An authenticated session.
-#[derive(Debug)]
-pub struct Established {
-    /// Seals and opens records.
-    pub transport: Transport,
-    /// The identity the remote proved.
-    pub remote: PublicKey,
-    /// The remote's Noise static key.
-    pub remote_noise: [u8; DH_LEN],
-    /// The same on both sides and unique to this session: sign it to bind something to it.
-    pub handshake_hash: [u8; HASH_LEN],
-    /// Our side.
-    pub role: Role,
-    /// The agreed suite.
-    pub suite: Suite,
-    /// The agreed protocol version.
-    pub version: u8,
-    /// Bytes that arrived behind the handshake: the first records.
-    pub leftover: BytesMut,
-}
 
 /// One side of a handshake.
 pub struct Handshake {
@@ -57,7 +23,7 @@ pub struct Handshake {
     role: Role,
     deadline: Time,
     /// Never more than the message that is waited for.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     step: Step,
 }
 
@@ -286,9 +252,8 @@ impl Handshake {
         out: &mut Vec<Action>,
     ) -> Result<Step, HandshakeError> {
         // A classical message A is the first part of a hybrid one.
-        let (used, unused) = message
-            .split_at_checked(suite.message_len(0, 0))
-            .ok_or(HandshakeError::Downgrade)?;
+        let (used, unused) =
+            message.split_at_checked(suite.message_len(0, 0)).ok_or(HandshakeError::Downgrade)?;
         let prologue = prologue(&prefaces.initiator, &prefaces.responder, unused);
         let mut noise = HandshakeState::new(
             suite,

@@ -48,6 +48,14 @@ impl StaticKey {
     }
 }
 
+#[cfg(test)]
+impl StaticKey {
+    /// A pair whose halves don't belong together, as only an attacker presents it.
+    pub(super) fn forged(secret: [u8; DH_LEN], public: [u8; DH_LEN]) -> Self {
+        StaticKey { secret: StaticSecret::from(secret), public }
+    }
+}
+
 impl std::fmt::Debug for StaticKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "StaticKey({})", crate::identity::hex(&self.public))
@@ -62,11 +70,7 @@ impl std::fmt::Debug for StaticKey {
 /// [`NoiseError::LowOrderPoint`].
 pub(super) fn check_canonical(public: &[u8; DH_LEN]) -> Result<(), NoiseError> {
     // Public data: the comparison need not be constant-time.
-    if public.iter().rev().lt(PRIME.iter().rev()) {
-        Ok(())
-    } else {
-        Err(NoiseError::LowOrderPoint)
-    }
+    if public.iter().rev().lt(PRIME.iter().rev()) { Ok(()) } else { Err(NoiseError::LowOrderPoint) }
 }
 
 #[cfg(test)]

@@ -115,7 +115,9 @@ impl Suites {
     /// The preferred suite of those in both sets. Bits that mean nothing yet are ignored.
     #[must_use]
     pub fn best_common(self, other: Suites) -> Option<Suite> {
-        Suite::BY_PREFERENCE.into_iter().find(|suite| self.contains(*suite) && other.contains(*suite))
+        Suite::BY_PREFERENCE
+            .into_iter()
+            .find(|suite| self.contains(*suite) && other.contains(*suite))
     }
 
     /// The preferred suite of the set.

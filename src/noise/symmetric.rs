@@ -87,10 +87,7 @@ impl SymmetricState {
 }
 
 /// `HKDF(chaining_key, material, 2)`: Noise's chain of HMACs is RFC 5869 with empty info.
-fn derive(
-    chaining_key: &[u8; 32],
-    material: &[u8],
-) -> (Zeroizing<[u8; 32]>, Zeroizing<[u8; 32]>) {
+fn derive(chaining_key: &[u8; 32], material: &[u8]) -> (Zeroizing<[u8; 32]>, Zeroizing<[u8; 32]>) {
     let mut both = Zeroizing::new([0u8; 64]);
     let expanded = Hkdf::<Sha256>::new(Some(chaining_key), material).expand(&[], both.as_mut());
     debug_assert!(expanded.is_ok(), "64 bytes are within HKDF's 8160");

@@ -179,9 +179,9 @@ impl Opener {
         }
         buffer.advance(RECORD_HEADER_LEN);
         let mut record = buffer.split_to(record_len);
-        let tag = record.split_off(record_len - TAG_LEN);
-        let tag = tag.first_chunk::<TAG_LEN>().ok_or(TransportError::TooShort)?;
-        self.cipher.decrypt(&[], &mut record, tag).map_err(|error| match error {
+        let tag = *record.last_chunk::<TAG_LEN>().ok_or(TransportError::TooShort)?;
+        record.truncate(record_len - TAG_LEN);
+        self.cipher.decrypt(&[], &mut record, &tag).map_err(|error| match error {
             NoiseError::NonceExhausted => TransportError::Exhausted,
             _ => TransportError::BadMac,
         })?;

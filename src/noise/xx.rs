@@ -212,8 +212,7 @@ impl HandshakeState {
                     self.symmetric.encrypt_and_hash(key.public(), out)?;
                 }
                 Token::Ekem1 => {
-                    let (Kem::Message(m), Some(remote)) =
-                        (&self.ephemerals.kem, &self.remote_kem)
+                    let (Kem::Message(m), Some(remote)) = (&self.ephemerals.kem, &self.remote_kem)
                     else {
                         return Err(NoiseError::OutOfTurn);
                     };
@@ -290,4 +289,56 @@ fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], NoiseError> {
 
 fn read_key(bytes: &[u8]) -> Result<[u8; DH_LEN], NoiseError> {
     bytes.try_into().map_err(|_| NoiseError::Truncated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (HandshakeState, HandshakeState) {
+        let seeds = |byte| EphemeralSeeds { dh: [byte; 32].into(), kem: [byte; 64].into() };
+        let side = |role, byte: u8, ephemerals| {
+            let key = StaticKey::from_secret([byte; 32]);
+            HandshakeState::new(Suite::Hybrid, role, b"test", key, ephemerals)
+        };
+        let initiator = Ephemerals::initiator(Suite::Hybrid, &seeds(1));
+        let responder = Ephemerals::responder(&seeds(2));
+        (side(Role::Initiator, 3, initiator), side(Role::Responder, 4, responder))
+    }
+
+    /// The message that `writer` writes, after `reader` has read it.
+    fn pass(writer: &mut HandshakeState, reader: &mut HandshakeState) -> Result<(), NoiseError> {
+        let mut message = Vec::new();
+        writer.write_message(b"payload", &mut message)?;
+        reader.read_message(&message).map(|payload| assert_eq!(payload, b"payload"))
+    }
+
+    #[test]
+    fn hybrid_sides_agree() {
+        let (mut initiator, mut responder) = pair();
+        pass(&mut initiator, &mut responder).unwrap();
+        pass(&mut responder, &mut initiator).unwrap();
+        assert_eq!(initiator.write_message(b"", &mut Vec::new()), Ok(()));
+        assert_eq!(responder.write_message(b"", &mut Vec::new()), Err(NoiseError::OutOfTurn));
+        assert!(responder.into_transport().is_err(), "message C is missing");
+    }
+
+    /// Attack row 14: a ciphertext for another key decapsulates to garbage without an error
+    /// (implicit rejection), and the tag of the next field catches it.
+    #[test]
+    fn a_ciphertext_for_another_key_fails_at_the_next_tag() {
+        let (mut initiator, mut responder) = pair();
+        pass(&mut initiator, &mut responder).unwrap();
+        responder.remote_kem = Some(KemKey::from_seed(&[9; 64]).public().to_vec());
+        assert_eq!(pass(&mut responder, &mut initiator), Err(NoiseError::BadMac));
+    }
+
+    /// Attack row 13: a static key of low order is refused where it first is used.
+    #[test]
+    fn a_static_key_of_low_order_is_refused() {
+        let (mut initiator, mut responder) = pair();
+        pass(&mut initiator, &mut responder).unwrap();
+        responder.local_static = StaticKey::forged([4; 32], [0; 32]);
+        assert_eq!(pass(&mut responder, &mut initiator), Err(NoiseError::LowOrderPoint));
+    }
 }
