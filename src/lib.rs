@@ -12,4 +12,5 @@ pub mod codec;
 pub mod identity;
 pub mod kinds;
 pub mod messages;
+pub mod scoring;
 pub mod time;
