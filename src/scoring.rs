@@ -19,9 +19,10 @@
 //! | 20 | `duplicate_flood` |
 //!
 //! A newcomer reaches the relay threshold with 8 round trips of at most 50 ms, 10 blocks and 50
-//! transactions brought first; it is trusted within 4 hours of 6 first blocks, 60 first
-//! transactions and 60 such round trips each, validator or not. Without any contact the best
-//! score is below 1 after 90 hours.
+//! transactions brought first; it is trusted within 6 hours of 6 first blocks, 60 first
+//! transactions and 60 such round trips each, validator or not. One that is
+//! always second and 150 ms away reaches the relay threshold within 6 hours. Without any contact
+//! the best score is below 1 after 90 hours.
 //!
 //! # Security
 //! Provided: bounded memory ([`TRACKED_MAX`] peers, [`BANS_MAX`] bans, `history_limit` events);
@@ -31,6 +32,7 @@
 //! never for an error of ours.
 
 mod bans;
+mod config;
 mod enforce;
 mod explain;
 mod facts;
@@ -54,12 +56,11 @@ use self::{
 };
 pub use self::{
     bans::{BANS_MAX, BanOrigin, BanRecord, Refusal, host_of},
+    config::{HISTORY_LIMIT_MAX, PolicyError, ScoringConfig, Thresholds, TrustConfig, Weights},
     explain::{BanCause, CategoryLine, ChangeLine, EventLine, Explanation},
     facts::{Delivery, Departure, Fault, Report, Service, latency_of},
     history::{Cause, Event, History, REASON_MAX},
-    policy::{
-        HISTORY_LIMIT_MAX, Policy, PolicyError, ScoringConfig, Thresholds, TrustConfig, Weights,
-    },
+    policy::Policy,
     records::ScoreRecord,
     score::{Axes, Axis, POINT, SCORE_MAX, Score, Standing, TRUST_MAX},
     trust::{BOOST_PER_EPOCH, RECOMMENDATIONS_PER_EPOCH},

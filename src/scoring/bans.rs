@@ -186,6 +186,17 @@ fn release<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
     }
 }
 
+impl BanOrigin {
+    /// The name in logs and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            BanOrigin::Score => "score",
+            BanOrigin::Operator => "operator",
+        }
+    }
+}
+
 impl BanRecord {
     /// The ban as it holds after a restart. It never lasts longer than it was given: if the
     /// clock went back meanwhile, it starts again now.

@@ -268,6 +268,11 @@ impl Scoring {
         ranked
     }
 
+    /// Every tracked peer's score and standing, by identity.
+    pub fn scores(&self) -> impl Iterator<Item = (NodeId, Score, Standing)> {
+        self.peers.keys().map(|peer| (*peer, self.score(*peer), self.standing(*peer)))
+    }
+
     /// All bans, by identity.
     pub fn bans(&self) -> impl Iterator<Item = &BanRecord> {
         self.bans.iter()

@@ -19,6 +19,8 @@ use crate::{address::Address, identity::NodeId, time::Time};
 /// and the score after the last one is `score`, to the thousandth.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
+    /// When this was asked.
+    pub now: Time,
     /// Whose, 64 hexadecimal digits.
     pub peer: String,
     /// Where it is or was connected.
@@ -124,6 +126,7 @@ impl Scoring {
         let faults = axes.get(Axis::Faults);
         let direction = if tracked.outbound { "outbound" } else { "inbound" };
         Some(Explanation {
+            now,
             peer: peer.to_string(),
             address: tracked.address.or(ban.as_ref().and_then(|ban| ban.address)),
             connected: tracked.connected.map(|_| direction),
@@ -245,7 +248,8 @@ impl fmt::Display for Explanation {
         writeln!(f, "standing   {}", self.standing)?;
         writeln!(f, "score      {}", self.score)?;
         if let Some(ban) = &self.ban {
-            writeln!(f, "banned     {} (by {:?} at {})", ban.reason, ban.origin, ban.since)?;
+            let ago = self.now.since(ban.since) / 1_000;
+            writeln!(f, "banned     {ago} s ago by {}: {}", ban.origin.name(), ban.reason)?;
         }
         writeln!(f, "\n{:<18} {:>9} {:>7} {:>13}", "category", "value", "weight", "contribution")?;
         for line in &self.categories {
@@ -260,7 +264,8 @@ impl fmt::Display for Explanation {
         writeln!(f, "{:>16} {:>6} {:>9}  {} earlier events", "", "", self.base, self.folded)?;
         for event in &self.events {
             let EventLine { last, count, after, cause, changes, .. } = event;
-            write!(f, "{:>16} {count:>5}x {after:>9}  {cause}", last.to_string())?;
+            let ago = self.now.since(*last) / 1_000;
+            write!(f, "{ago:>10} s ago {count:>5}x {after:>9}  {cause}")?;
             for ChangeLine { axis, change } in changes {
                 write!(f, " {axis} {change:+.3}")?;
             }

@@ -156,11 +156,12 @@ impl History {
     /// The line that this cause may be counted on: the last one, or for a routine cause any
     /// since the last notable event. There are fewer than 16 routine causes, so this is short.
     fn line_to_share(&mut self, cause: &Cause) -> Option<&mut Event> {
+        let shared = |event: &Event| event.cause == *cause && event.change.is_moderate();
         if !cause.is_routine() {
-            return self.events.back_mut().filter(|event| event.cause == *cause);
+            return self.events.back_mut().filter(|event| shared(event));
         }
-        let recent = self.events.iter_mut().rev().take_while(|event| event.cause.is_routine());
-        recent.into_iter().find(|event| event.cause == *cause)
+        let mut recent = self.events.iter_mut().rev().take_while(|e| e.cause.is_routine());
+        recent.find(|event| shared(event))
     }
 
     fn fold_oldest(&mut self) {
@@ -208,7 +209,15 @@ impl History {
             self.fold_oldest();
         }
         let outcome = self.outcome();
-        if outcome.is_within_limits() { self } else { History::starting_at(outcome.clamped()) }
+        let moderate = self.base.is_moderate()
+            && self
+                .replay()
+                .all(|(event, state)| event.change.is_moderate() && state.is_moderate());
+        if moderate && outcome.is_within_limits() {
+            self
+        } else {
+            History::starting_at(outcome.clamped())
+        }
     }
 }
 

@@ -84,6 +84,11 @@ impl TrackedPeer {
         moved
     }
 
+    /// Whether it is as good as a stranger.
+    pub(super) fn is_blank(&self, policy: &Policy) -> bool {
+        self.axes == Axes::neutral(policy.trust_initial)
+    }
+
     /// One or more periods gone by: every category and the faults lose their part. A proven
     /// validator keeps its status while it is connected. Tells whether anything moved.
     pub(super) fn decay(&mut self, now: Time, periods: u32, policy: &Policy) -> bool {

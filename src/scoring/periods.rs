@@ -37,11 +37,7 @@ impl Scoring {
         let period = self.policy.config.decay_period_ms;
         if let Some(periods) = periods_gone(now, &mut self.next_decay, period) {
             for peer in self.everybody() {
-                let Some(tracked) = self.peers.get_mut(&peer) else { continue };
-                if tracked.decay(now, periods, &self.policy) {
-                    self.settle(now, peer, out);
-                    self.persist(now, peer, out);
-                }
+                self.decay(now, peer, periods, out);
             }
         }
         let interval = self.policy.config.trust.interval_ms;
@@ -53,6 +49,22 @@ impl Scoring {
         while let Some(ban) = self.bans.take_ended(now) {
             out.extend([Action::Unban { peer: ban.peer }, Action::ForgetBan(ban.peer)]);
             self.serve_out(now, ban.peer, out);
+        }
+    }
+
+    fn decay(&mut self, now: Time, peer: NodeId, periods: u32, out: &mut Vec<Action>) {
+        let Some(tracked) = self.peers.get_mut(&peer) else { return };
+        let away = tracked.connected.is_none();
+        let moved = tracked.decay(now, periods, &self.policy);
+        if away && tracked.is_blank(&self.policy) && self.bans.get(&peer).is_none() {
+            self.peers.remove(&peer);
+            out.push(Action::ForgetScore(peer));
+        } else if moved {
+            self.settle(now, peer, out);
+            // What is stored of a peer that is away decays when it is read.
+            if !away {
+                self.persist(now, peer, out);
+            }
         }
     }
 

@@ -60,6 +60,8 @@ pub const SCORE_MAX: i32 = 100 * POINT;
 pub const TRUST_MAX: i32 = 1_000_000;
 
 const AXES: usize = 8;
+/// The largest sum that one line of a history may reach: a twentieth of an `i32`.
+const MODERATE_MAX: u32 = 100_000_000;
 
 /// One value per [`Axis`]: a peer's state, or the change an event made to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +160,11 @@ impl Axes {
     #[must_use]
     pub fn is_zero(&self) -> bool {
         self.0.iter().all(|value| *value == 0)
+    }
+
+    /// Whether every value is so small that dozens of them sum up without saturating.
+    pub(super) fn is_moderate(&self) -> bool {
+        self.0.iter().all(|value| value.unsigned_abs() <= MODERATE_MAX)
     }
 
     /// Whether every axis is within its limits.

@@ -150,11 +150,29 @@ fn a_newcomer_reaches_the_relay_threshold_in_the_stated_number_of_events() {
 }
 
 #[test]
-fn an_honest_peer_is_trusted_within_four_hours_without_being_a_validator() {
+fn an_honest_peer_is_trusted_within_six_hours_without_being_a_validator() {
     let mut world = World::strict();
     let peer = world.connect(1);
-    serve_well(&mut world, peer, 4);
+    serve_well(&mut world, peer, 3);
+    assert_eq!(world.standing(peer), Standing::Relay, "trust takes longer than that");
+    serve_well(&mut world, peer, 3);
     assert_eq!(world.standing(peer), Standing::Trusted, "{}", world.scoring.score(peer));
+}
+
+/// Somebody has to be second: an honest peer far away is used for relay all the same.
+#[test]
+fn an_honest_peer_that_is_always_second_reaches_the_relay_threshold_within_six_hours() {
+    let mut world = World::strict();
+    let peer = world.connect(1);
+    for minute in 0..6 * 60 {
+        world.scoring.on_round_trip(world.now, peer, 150, &mut world.out);
+        world.scoring.on_transaction(world.now, peer, Delivery::Timely, &mut world.out);
+        if minute % 10 == 0 {
+            world.scoring.on_block(world.now, peer, Delivery::Timely, &mut world.out);
+        }
+        world.pass(MINUTE);
+    }
+    assert_eq!(world.standing(peer), Standing::Relay, "{}", world.scoring.score(peer));
 }
 
 #[test]

@@ -257,6 +257,21 @@ fn the_number_of_tracked_peers_is_bounded() {
 }
 
 #[test]
+fn whoever_is_away_and_neutral_again_is_forgotten() {
+    let mut world = World::strict();
+    let (stranger, stained) = (world.connect(1), world.connect(2));
+    world.fault(stained, Fault::Spam);
+    world.disconnect(stranger, Departure::Ours);
+    world.disconnect(stained, Departure::Ours);
+    world.pass(HOUR);
+    assert!(world.out.contains(&Action::ForgetScore(stranger)));
+    assert!(world.scoring.explain(world.now, stained).is_some());
+    world.pass(2_000 * HOUR);
+    assert_eq!(world.scoring.tracked(), 0);
+    assert_eq!(world.scoring.deadline(), None);
+}
+
+#[test]
 fn an_explanation_reads_as_text_and_json() {
     let mut world = World::strict();
     let peer = world.connect(1);
