@@ -189,21 +189,18 @@ impl Scoring {
         }
         let faults = axes.get(Axis::Faults);
         let line = self.policy.fault_line;
-        if faults >= line {
-            lifts.push(match self.periods_below(i64::from(faults), i64::from(line)) {
-                Some(periods) => {
-                    format!("the faults decay below the ban line in {periods} periods")
-                }
-                None => String::from("the faults do not decay below the ban line"),
-            });
-            if ban.is_none() {
-                lifts.push(String::from("not banned, since too few peers would be left"));
-            }
+        let below = |target: i32| match self.periods_below(i64::from(faults), i64::from(target)) {
+            Some(periods) => format!("in {periods} periods"),
+            None => String::from("never"),
+        };
+        if faults >= line && ban.is_some() {
+            let left = Score(self.policy.probation());
+            lifts.push(format!("after the ban it is on probation with {left} fault points"));
+        } else if faults >= line {
+            lifts.push(String::from("not banned, since too few peers would be left"));
+            lifts.push(format!("the faults decay below the ban line {}", below(line)));
         } else if faults > 0 {
-            let below = self.periods_below(i64::from(faults), i64::from(super::POINT));
-            if let Some(periods) = below {
-                lifts.push(format!("the faults decay below 1 point in {periods} periods"));
-            }
+            lifts.push(format!("the faults decay below 1 point {}", below(super::POINT)));
         }
         lifts
     }

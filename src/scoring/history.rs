@@ -84,6 +84,9 @@ pub struct History {
     events: VecDeque<Event>,
 }
 
+/// What a line takes, so that the bound on histories is known: 4096 peers x 100 lines = 40 MB.
+const _: () = assert!(size_of::<Event>() <= 96);
+
 /// The longest reason kept, bytes; the rest is cut off.
 pub const REASON_MAX: usize = 120;
 
