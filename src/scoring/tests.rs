@@ -268,6 +268,29 @@ fn a_gap_in_our_own_time_is_nobodys_uptime() {
     assert!(world.scoring.deadline() > Some(world.now));
 }
 
+/// Only faults ban: the worst service there can be ends one hysteresis above the line.
+#[test]
+fn the_worst_service_of_all_is_distrusted_and_never_banned() {
+    let mut world = World::strict();
+    let peer = id(1);
+    for _ in 0..1_100 {
+        world.connect(1);
+        world.scoring.on_round_trip(world.now, peer, u64::MAX, &mut world.out);
+        world.scoring.on_block(world.now, peer, Delivery::Late, &mut world.out);
+        world.scoring.on_transaction(world.now, peer, Delivery::Late, &mut world.out);
+        for service in Service::ALL.into_iter().filter(|service| *service != Service::Answered) {
+            world.scoring.on_service(world.now, peer, service, &mut world.out);
+        }
+        world.disconnect(peer, Departure::Theirs);
+    }
+    assert_eq!(world.scoring.score(peer), Score(-45_000));
+    assert_eq!(world.standing(peer), Standing::Distrusted);
+    for _ in 0..9 {
+        world.fault(peer, Fault::InvalidVote);
+        assert!(!world.banned(peer), "nor does it take fewer faults");
+    }
+}
+
 /// Attack row 25: our own overload never costs a peer anything.
 #[test]
 fn nothing_slow_counts_while_we_are_overloaded() {

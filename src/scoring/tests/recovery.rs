@@ -222,7 +222,19 @@ fn scores_and_bans_survive_a_restart() {
     later.now = world.now.plus(2 * HOUR);
     later.scoring.on_restored(later.now, Vec::new(), scores, &mut later.out);
     assert!(later.scoring.score(good) < world.scoring.score(good));
-    assert!(!later.banned(bad), "its ban was lifted before we stopped, so it stays lifted");
+}
+
+/// A ban that was lifted just before we stopped stays lifted, although the stored faults ban.
+#[test]
+fn a_restart_does_not_renew_a_lifted_ban() {
+    let mut world = World::strict();
+    let bad = world.connect(2);
+    world.fault(bad, Fault::MalformedMessage);
+    let record = world.scoring.record(world.now, bad).unwrap();
+    let mut next = World::strict();
+    next.scoring.on_restored(next.now, Vec::new(), vec![record], &mut next.out);
+    assert_eq!(next.standing(bad), Standing::Distrusted);
+    assert_eq!(next.scoring.explain(next.now, bad).unwrap().faults, Score(40_000));
 }
 
 #[test]
