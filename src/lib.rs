@@ -20,4 +20,5 @@ pub mod noise;
 pub mod rate;
 pub mod reason;
 pub mod record;
+pub mod scoring;
 pub mod time;
