@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod codec;
+pub mod config;
 pub mod identity;
 pub mod kinds;
 pub mod messages;
