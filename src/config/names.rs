@@ -47,6 +47,8 @@ pub const ANCESTOR_NAMES: &[AncestorName] = &[
     old("max_inbound_peers", "network.max_inbound"),
     old("max_outbound_connections", "network.max_outbound"),
     old("max_outbound_peers", "network.max_outbound"),
+    old("max_per_group", "network.max_outbound_per_group"),
+    old("max_per_ip", "network.max_inbound_per_ip"),
     old("min_connections", "network.min_peers"),
     old("network_id", "network.name"),
     old("peer_discovery_interval", "network.discovery_interval"),

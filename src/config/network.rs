@@ -44,33 +44,42 @@ section! {
         pub genesis: Optional<Text<NetworkId>> = Optional::None;
         /// The validators known at the start, by public key. The chain replaces them.
         pub validators: Vec<Text<PublicKey>> = Vec::new();
-        /// The address to accept connections at. 0.0.0.0: every IPv4 address.
+        /// The address to accept connections at. 0.0.0.0: every IPv4 address of this machine.
         pub listen_address: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        /// The TCP port to accept connections at. 0: any free one. The default is
-        /// unassigned at IANA.
+        /// The TCP port to accept connections at. 0: any free one. The default
+        /// is a guess: above the well-known ports, below the ephemeral ones.
         pub listen_port: u16 = 30_400;
         /// Where strangers reach this node, if it is known: told to peers at once. Empty: what
         /// several peers observe.
         pub external_addresses: Vec<Address> = Vec::new();
-        /// Connections at most, both directions. A guess between Bitcoin's 125 and geth's 50.
-        pub max_peers: u32 = 50, in 1 => 10_000;
+        /// Ordinary peers at most, both directions; persistent peers and validators come on top.
+        /// A guess between Bitcoin's 125 and geth's 50.
+        pub max_peers: u32 = 64, in 1 => 10_000;
         /// Below this many the node looks for peers without waiting, and is not ready. As many
         /// as Bitcoin keeps full outbound connections.
         pub min_peers: u32 = 8, in 0 => 10_000;
-        /// Accepted connections at most. However high, a third of max_peers (max_outbound, if
+        /// Ordinary peers that dialled us, at most. However high, a third of max_peers (max_outbound, if
         /// that is less) stays free for peers that this node chose itself, so that strangers
         /// can't fill every slot (eclipse).
-        pub max_inbound: u32 = 34, in 0 => 10_000;
-        /// Connections this node makes, at most; persistent peers count too. Never more than
-        /// max_peers.
+        pub max_inbound: u32 = 48, in 0 => 10_000;
+        /// Ordinary peers that this node dialled, at most; never more than max_peers. Twice what
+        /// is wished for, so that feelers and replacements find room.
         pub max_outbound: u32 = 16, in 0 => 10_000;
-        /// Outbound connections into one network group (an IPv4 /16, an IPv6 /32), so that one
-        /// party can't own them all (Heilman et al. 2015). Persistent peers are exempt.
-        pub max_per_group: u32 = 2, in 1 => 10_000;
-        /// Accepted connections from one IP address. Lighthouse's number.
-        pub max_per_ip: u32 = 5, in 1 => 10_000;
-        /// Connections at most that haven't finished their handshake. Half of geth's backlog;
-        /// an attacker's half-open connections cost no more than this.
+        /// Ordinary peers that this node wants to have dialled itself; never more than
+        /// max_outbound. As many as Bitcoin's full relay connections.
+        pub wished_outbound: u32 = 8, in 0 => 10_000;
+        /// Places that only proven validators of the set can have. A guess: a small set whole.
+        pub validator_slots: u32 = 64, in 0 => 10_000;
+        /// Dialled peers in one network group (an IPv4 /16, an IPv6 /32), so that one party
+        /// can't own them all (Heilman et al. 2015; Bitcoin allows 1). Persistent peers are
+        /// exempt.
+        pub max_outbound_per_group: u32 = 2, in 1 => 10_000;
+        /// Peers of one network group that dialled us. A guess: a sixth of max_inbound.
+        pub max_inbound_per_group: u32 = 8, in 1 => 10_000;
+        /// Peers with one IP address that dialled us. Lighthouse's number.
+        pub max_inbound_per_ip: u32 = 5, in 1 => 10_000;
+        /// Connections at most that haven't finished their handshake, so that half-open ones
+        /// cost a known amount. A guess: one second of handshakes, and some.
         pub max_half_open: u32 = 256, in 1 => 65_536;
         /// Whether addresses that no stranger could reach (private, loopback) are dialled and
         /// passed on when other peers tell of them. Only for test networks. Peers named in the
@@ -80,25 +89,31 @@ section! {
         pub bootstrap: Vec<PeerAddress> = Vec::new();
         /// Nodes to stay connected to, whatever their score; redialled for ever.
         pub persistent_peers: Vec<PeerAddress> = Vec::new();
-        /// How long a dial may take until the connection is open. Five seconds are three
-        /// SYNs (RFC 6298: resent after 1 s and 3 s).
-        pub connection_timeout: Span = Span::seconds(5), in Span::millis(100) => Span::minutes(2);
+        /// How long a dial may take until it has become a peer: transport, handshake and hello.
+        /// Three SYNs (RFC 6298: resent after 1 s and 3 s) and a whole handshake.
+        pub connection_timeout: Span = Span::seconds(10), in Span::millis(100) => Span::minutes(2);
         /// How long the whole handshake may take, not each read: a slow sender gains nothing.
+        /// A guess: 20 of the slowest round trips of the public internet.
         pub handshake_timeout: Span = Span::seconds(5), in Span::millis(100) => Span::minutes(1);
         /// How often a peer is pinged, which is also how often its latency is measured.
-        /// libp2p's number.
+        /// rust-libp2p's default.
         pub ping_interval: Span = Span::seconds(15), in Span::millis(100) => Span::hours(1);
-        /// How long a ping may stay unanswered before the connection ends.
+        /// How long a ping may stay unanswered before the connection ends. A guess, below the
+        /// interval so that one ping is under way at a time.
         pub ping_timeout: Span = Span::seconds(10), in Span::millis(50) => Span::hours(1);
-        /// How long a peer may send nothing at all before the connection ends.
+        /// How long a peer may send nothing at all before the connection ends. A guess: two
+        /// missed pings with time to answer.
         pub idle_timeout: Span = Span::minutes(1), in Span::seconds(1) => Span::hours(24);
-        /// How long a peer may accept nothing while we have something to send.
+        /// How long a peer may accept nothing while we have something to send, before the
+        /// connection ends. A guess: longer than most losses of a mobile link.
         pub write_timeout: Span = Span::seconds(20), in Span::millis(100) => Span::minutes(10);
-        /// The first pause after a failed dial; doubled each time, with jitter.
-        pub dial_backoff_base: Span = Span::seconds(2), in Span::millis(10) => Span::hours(1);
+        /// The first pause after a failed dial; doubled each time, with jitter of a fifth. A
+        /// guess: a node that restarts is back in a few seconds.
+        pub dial_backoff_base: Span = Span::seconds(1), in Span::millis(10) => Span::hours(1);
         /// The longest pause after failed dials. A guess: soon enough after a long outage.
-        pub dial_backoff_max: Span = Span::minutes(10), in Span::millis(10) => Span::hours(24);
-        /// How often a peer is asked for other peers. geth's refresh is 30 s.
+        pub dial_backoff_max: Span = Span::minutes(5), in Span::millis(10) => Span::hours(24);
+        /// How often peers are asked for other peers while some are missing. A guess; six times
+        /// as often below min_peers.
         pub discovery_interval: Span = Span::seconds(30), in Span::millis(100) => Span::hours(24);
         /// Whether handshakes use the hybrid of X25519 and ML-KEM-768, against those who record
         /// today and compute later.
@@ -120,13 +135,20 @@ impl Network {
     pub fn outbound_limit(&self) -> u32 {
         self.max_outbound.min(self.max_peers)
     }
+
+    /// How many connections are sought: the smaller of `wished_outbound` and the limit.
+    #[must_use]
+    pub fn outbound_wish(&self) -> u32 {
+        self.wished_outbound.min(self.outbound_limit())
+    }
 }
 
 section! {
     /// How much one peer can cost. Memory is a function of these numbers and of max_peers.
     pub struct Limits in limits {
         /// Bytes received from one peer and not yet handled, at most. Then its socket isn't
-        /// read. Two of the longest messages.
+        /// read. Two of the longest
+        /// messages, so that one can be handled while the next arrives.
         pub inbound_queue: Size = Size(2 * BODY_MAX as u64),
             in Size(BODY_MAX as u64) => Size::gib(1);
         /// Bytes queued for one peer and not yet sent, at most, over all lanes. Each kind of
@@ -138,15 +160,16 @@ section! {
         pub block_size: Size = Size(BODY_MAX as u64), in Size::kib(1) => Size(BODY_MAX as u64);
         /// The longest transaction accepted or sent. Bitcoin relays up to 400,000 bytes.
         pub transaction_size: Size = Size::kib(512), in Size(64) => Size::kib(512);
-        /// The longest custom message accepted or sent.
+        /// The longest custom message accepted or sent. The upper bound is that of the wire
+        /// format.
         pub custom_size: Size = Size::mib(1), in Size(64) => Size::mib(1);
         /// Bytes per second one peer may send us on average, all kinds together; twice that in
         /// one second. A guess: a quarter of a gigabit's second of 125 MB.
         pub bytes_per_second: Size = Size::mib(32), in Size::kib(1) => Size::gib(16);
-        /// Handshakes per second this node answers, all strangers together. Monad's number; a
-        /// hybrid answer costs about 1 ms of CPU.
-        pub handshakes_per_second: u32 = 300, in 1 => 100_000;
-        /// Requests of one peer being answered at the same time.
+        /// Handshakes per second that may be begun by strangers, all together. Below Monad's
+        /// 300; each costs up to 1 ms of CPU, so this is a fifth of a core.
+        pub handshakes_per_second: u32 = 200, in 1 => 100_000;
+        /// Requests of one peer being answered at the same time. A guess.
         pub requests_per_peer: u32 = 16, in 1 => 10_000;
     }
 }

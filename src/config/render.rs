@@ -57,7 +57,7 @@ pub fn annotated_default() -> String {
             for line in key.documentation {
                 text.push_str(&format!("# {}\n", line.trim()));
             }
-            text.push_str(&format!("# Takes {}.\n", key.expectation()));
+            text.push_str(&format!("# Takes {}.\n", key.summary()));
             text.push_str(&assignment(key, &config));
             text.push('\n');
         }
@@ -78,7 +78,7 @@ pub fn reference() -> String {
                 "| `{}` | `{}` | {} | {} |\n",
                 key.name,
                 key.value(&config),
-                key.expectation().replace('|', "\\|"),
+                key.summary().replace('|', "\\|"),
                 sentence(key.documentation).replace('|', "\\|"),
             ));
         }

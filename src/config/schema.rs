@@ -46,16 +46,26 @@ impl Key {
         (self.get)(config)
     }
 
+    /// The same, short: without the examples, which a document gives once.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        self.describe(self.kind.split(" such as ").next().unwrap_or(self.kind))
+    }
+
     /// What an operator may write, in words: the kind, with its bounds or choices.
     #[must_use]
     pub fn expectation(&self) -> String {
+        self.describe(self.kind)
+    }
+
+    fn describe(&self, kind: &str) -> String {
         if !self.choices.is_empty() {
             let words: Vec<String> = self.choices.iter().map(|word| format!("{word:?}")).collect();
             return words.join(", ");
         }
         match (self.bounds)() {
-            Some((low, high)) => format!("{}, from {low} to {high}", self.kind),
-            None => self.kind.to_string(),
+            Some((low, high)) => format!("{kind}, from {low} to {high}"),
+            None => kind.to_string(),
         }
     }
 }

@@ -17,20 +17,25 @@ section! {
         pub vote: RelayMode = RelayMode::ValidatorOnly;
         /// How the chain's own messages spread.
         pub custom: RelayMode = RelayMode::Flood;
-        /// Hops a message makes at most. A random graph of degree 8 and a million nodes has a
-        /// diameter of about 8; twice that.
-        pub max_hops: u32 = 16, in 1 => 255;
+        /// Hops a message makes at most. Twice the diameter of a random graph of degree 8
+        /// and 10,000 nodes, with room for bad luck; a guess.
+        pub max_hops: u8 = 16, in 1 => 255;
         /// Peers that selective mode relays to when too few reach the threshold, best first,
-        /// so that a young network spreads too.
+        /// so that a young network spreads too. A guess: half of a usual degree.
         pub fallback_peers: u32 = 4, in 1 => 1_000;
-        /// How long a message is remembered as seen, so that it is handled once. gossipsub's
-        /// number in Ethereum (2 x 12 s x 32 slots) is longer, its default is this.
-        pub expiration: Span = Span::minutes(2), in Span::seconds(1) => Span::hours(24);
-        /// How often what expired is swept out.
+        /// How long a message is remembered as seen, so that it is handled once. Longer
+        /// than signed messages are accepted (180 s past, 30 s future), so that nothing comes
+        /// back; between gossipsub's default (2 min) and Ethereum's (12.8 min).
+        pub expiration: Span = Span::minutes(5), in Span::seconds(1) => Span::hours(24);
+        /// How often what expired is swept out. A guess.
         pub cleanup_interval: Span = Span::seconds(10), in Span::millis(100) => Span::hours(1);
-        /// Messages remembered as seen, at most; about 100 bytes each. A thousand a second
+        /// Messages remembered as seen, at most; an estimate of 100 bytes each. 400 a second
         /// for the default expiration.
         pub cache_size: u32 = 131_072, in 1_024 => 16_777_216;
+        /// Whether custom messages wait for the chain's verdict; else they are accepted.
+        pub judge_custom: bool = false;
+        /// Whether sealed messages between nodes that can't connect are carried.
+        pub carry_routed: bool = true;
     }
 }
 
@@ -41,31 +46,36 @@ section! {
         pub fanout: u32 = 6, in 1 => 1_000;
         /// How often announcements are sent. gossipsub's heartbeat.
         pub interval: Span = Span::seconds(1), in Span::millis(10) => Span::minutes(1);
-        /// How long a message is kept to be served to who asks for it. Longer than six
-        /// announcements, shorter than relay.expiration.
-        pub ttl: Span = Span::seconds(30), in Span::millis(100) => Span::hours(1);
+        /// How long a message is kept to be served to who asks for it. gossipsub's
+        /// seen time; shorter than relay.expiration.
+        pub ttl: Span = Span::minutes(2), in Span::millis(100) => Span::hours(1);
+        /// Messages kept to be served, at most; the oldest go first. A guess: 270 a second.
+        pub cache_size: u32 = 32_768, in 16 => 16_777_216;
         /// Bytes of messages kept to be served, at most; the oldest go first. 16 of the
         /// longest messages.
-        pub cache_size: Size = Size::mib(64), in Size::mib(4) => Size::gib(16);
+        pub cache_bytes: Size = Size::mib(64), in Size::mib(4) => Size::gib(16);
     }
 }
 
 section! {
     /// How long the node waits for others.
     pub struct Timeouts in timeouts {
-        /// For a block that was announced, until another peer is asked. Bitcoin waits 2 s for
-        /// a stalling peer at first.
-        pub block: Span = Span::seconds(2), in Span::millis(10) => Span::minutes(10);
-        /// For a transaction that was announced, until another peer is asked. Bitcoin waits
-        /// 60 s; a lost vote on it costs more here.
-        pub transaction: Span = Span::seconds(5), in Span::millis(10) => Span::minutes(10);
-        /// For an answer while catching up, which may be large.
+        /// For the chain's verdict on a block, before it is dropped without blaming anybody. A
+        /// guess: a full block on a slow disk.
+        pub block: Span = Span::seconds(30), in Span::millis(10) => Span::minutes(10);
+        /// For the chain's verdict on a transaction. A guess.
+        pub transaction: Span = Span::seconds(10), in Span::millis(10) => Span::minutes(10);
+        /// For the chain's verdict on anything else, and for a signature check. A guess.
+        pub verdict: Span = Span::seconds(5), in Span::millis(10) => Span::minutes(10);
+        /// For a message that was announced and asked for, until another peer is asked.
+        /// gossipsub's follow-up time for IWANT.
+        pub want: Span = Span::seconds(3), in Span::millis(10) => Span::minutes(10);
+        /// For an answer while catching up, which may be large. A guess: 4 MiB at 1 Mbit/s.
         pub sync: Span = Span::seconds(30), in Span::millis(100) => Span::hours(1);
-        /// For any other answer, unless the caller gives a deadline.
+        /// For any other answer, unless the caller gives a deadline. A guess.
         pub request: Span = Span::seconds(10), in Span::millis(10) => Span::minutes(10);
-        /// For the chain's verdict on a message, before it is dropped without blaming the peer.
-        pub verdict: Span = Span::seconds(10), in Span::millis(10) => Span::minutes(10);
-        /// For everything to close when the node is told to stop.
+        /// For everything to close when the node is told to stop. Half of what
+        /// container engines wait.
         pub shutdown: Span = Span::seconds(5), in Span::millis(100) => Span::minutes(5);
     }
 }

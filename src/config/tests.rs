@@ -173,8 +173,8 @@ fn all_problems_of_all_layers_are_reported_at_once() {
 fn keys_that_contradict_each_other_are_refused_at_the_last_one_set() {
     for (text, place, part) in [
         ("[network]\nmax_peers = 20\nmin_peers = 30", "3:1", "min_peers = 30 is more than"),
-        ("[network]\nmin_peers = 50\nmax_inbound = 9", "3:1", "can't be reached"),
-        ("[network]\nmax_outbound = 1\npersistent_peers = ['a:1', 'b:1']", "3:1", "2 entries"),
+        ("[network]\nmin_peers = 60\nmax_inbound = 9", "3:1", "can't be reached"),
+        ("[network]\nconnection_timeout = '4s'", "2:1", "handshake_timeout = 5s is longer"),
         ("[network]\nping_timeout = '20s'", "2:1", "longer than network.ping_interval = 15s"),
         ("[network]\nidle_timeout = '25s'", "2:1", "or quiet peers are lost"),
         ("[network]\ndial_backoff_base = '1h'", "2:1", "longer than network.dial_backoff_max"),
@@ -183,10 +183,10 @@ fn keys_that_contradict_each_other_are_refused_at_the_last_one_set() {
         ("[network]\nlisten_port = 30401", "2:1", "both use port 30401"),
         ("[scoring]\nweight_uptime = 0.3", "2:1", "sum to 1, but sum to 1.1"),
         ("[scoring]\nrelay_threshold = 80.0", "2:1", "must be ordered"),
-        ("[scoring]\nban_threshold = -5\nrelay_threshold = 0", "3:1", "must be ordered"),
+        ("[scoring]\nban_threshold = -35\nhysteresis = 6", "3:1", "half of the least distance"),
         ("[trust]\nminimum = 0.6", "2:1", "nobody would be heard"),
         ("[relay]\nexpiration = '5s'", "2:1", "relay.cleanup_interval = 10s is longer"),
-        ("[gossip]\ninterval = '31s'", "2:1", "longer than gossip.ttl"),
+        ("[gossip]\ninterval = '1m'\nttl = '30s'", "3:1", "longer than gossip.ttl"),
         ("[admin]\nlisten = '0.0.0.0:5'", "2:1", "not a loopback address"),
         ("[admin]\nlisten = '127.0.0.1:30401'", "2:1", "are both"),
         ("[admin]\ntoken_file = ''", "2:1", "can't be empty"),
@@ -208,18 +208,18 @@ fn a_third_of_the_slots_is_kept_for_chosen_peers() {
         let network = file(text).unwrap().config.network;
         (network.inbound_limit(), network.outbound_limit())
     };
-    assert_eq!(limits(""), (34, 16));
+    assert_eq!(limits(""), (48, 16));
     assert_eq!(limits("[network]\nmax_peers = 21"), (14, 16));
     assert_eq!(limits("[network]\nmax_peers = 12\nmax_inbound = 12"), (8, 12));
-    assert_eq!(limits("[network]\nmax_outbound = 2\nmax_inbound = 50"), (48, 2));
+    assert_eq!(limits("[network]\nmax_outbound = 2\nmax_inbound = 64"), (62, 2));
 }
 
 #[test]
 fn a_configuration_built_in_code_is_checked_too() {
     let mut config = Config::default();
-    config.network.min_peers = 51;
+    config.network.min_peers = 65;
     let error = config.validate().unwrap_err().to_string();
-    assert!(error.starts_with("network.min_peers = 51 is more than network.max_peers = 50"));
+    assert!(error.starts_with("network.min_peers = 65 is more than network.max_peers = 64"));
     config.network.max_peers = 0;
     let error = config.validate().unwrap_err().to_string();
     assert!(error.starts_with("network.max_peers = 0 is out of range"), "{error}");

@@ -10,8 +10,12 @@ const NAME_BYTES_MAX: usize = 64;
 const METADATA_ENTRIES_MAX: usize = 16;
 /// The longest text in `node.metadata`, bytes.
 const METADATA_TEXT_BYTES_MAX: usize = 256;
-/// Entries of a list of peers or addresses, at most.
-const LIST_MAX: usize = 1_024;
+/// Bootstrap and persistent peers together, at most.
+const TARGETS_MAX: usize = 256;
+/// External addresses, at most.
+const EXTERNAL_MAX: usize = 16;
+/// Validators, at most.
+const VALIDATORS_MAX: usize = 10_000;
 /// How far the sum of the weights may be from 1: far above rounding, far below a typo.
 const WEIGHTS_TOLERANCE: f64 = 1e-6;
 
@@ -103,13 +107,15 @@ fn names(config: &Config, rules: &mut Rules<'_>) {
 
 fn lists(config: &Config, rules: &mut Rules<'_>) {
     let network = &config.network;
-    for (key, count) in [
-        ("network.bootstrap", network.bootstrap.len()),
-        ("network.external_addresses", network.external_addresses.len()),
-        ("network.validators", network.validators.len()),
+    let targets = network.bootstrap.len().saturating_add(network.persistent_peers.len());
+    let together: &[&str] = &["network.bootstrap", "network.persistent_peers"];
+    for (keys, count, max) in [
+        (together, targets, TARGETS_MAX),
+        (&["network.external_addresses"], network.external_addresses.len(), EXTERNAL_MAX),
+        (&["network.validators"], network.validators.len(), VALIDATORS_MAX),
     ] {
-        rules.require(count <= LIST_MAX, &[key], || {
-            format!("{key} has {count} entries; at most {LIST_MAX} are allowed")
+        rules.require(count <= max, keys, || {
+            format!("{} has {count} entries; at most {max} are allowed", keys.join(" with "))
         });
     }
     for address in &network.external_addresses {
@@ -144,22 +150,17 @@ fn connections(config: &Config, rules: &mut Rules<'_>) {
             )
         },
     );
-    let persistent = network.persistent_peers.len();
-    rules.require(
-        u32::try_from(persistent).is_ok_and(|count| count <= outbound),
-        &["network.persistent_peers", "network.max_outbound"],
-        || {
-            format!(
-                "network.persistent_peers has {persistent} entries, more than \
-                 network.max_outbound = {outbound}"
-            )
-        },
-    );
 }
 
 fn times(config: &Config, rules: &mut Rules<'_>) {
     let network = &config.network;
     let not_longer = [
+        (
+            "network.handshake_timeout",
+            network.handshake_timeout,
+            "network.connection_timeout",
+            network.connection_timeout,
+        ),
         (
             "network.ping_timeout",
             network.ping_timeout,
@@ -219,23 +220,28 @@ fn standing(config: &Config, rules: &mut Rules<'_>) {
     rules.require((sum - 1.0).abs() <= WEIGHTS_TOLERANCE, &weights, || {
         format!("the six scoring.weight_* must sum to 1, but sum to {sum:.6}")
     });
-    let (ban, relay, trusted, hysteresis) = (
-        scoring.ban_threshold,
-        scoring.relay_threshold,
-        scoring.trusted_threshold,
-        scoring.hysteresis,
-    );
+    let (ban, distrusted) = (scoring.ban_threshold, scoring.distrusted_threshold);
+    let (relay, trusted) = (scoring.relay_threshold, scoring.trusted_threshold);
+    let hysteresis = scoring.hysteresis;
     let thresholds = [
         "scoring.ban_threshold",
+        "scoring.distrusted_threshold",
         "scoring.relay_threshold",
         "scoring.trusted_threshold",
         "scoring.hysteresis",
     ];
-    rules.require(ban + hysteresis < relay - hysteresis && relay <= trusted, &thresholds, || {
+    let ordered = ban < distrusted && distrusted < 0.0 && 0.0 < relay && relay < trusted;
+    rules.require(ordered, &thresholds, || {
         format!(
-            "scoring thresholds must be ordered, with twice the hysteresis ({hysteresis}) between \
-             the first two: ban_threshold ({ban}) < relay_threshold ({relay}) <= \
-             trusted_threshold ({trusted})"
+            "scoring thresholds must be ordered: ban_threshold ({ban}) < distrusted_threshold \
+             ({distrusted}) < 0 < relay_threshold ({relay}) < trusted_threshold ({trusted})"
+        )
+    });
+    let gap = (trusted - relay).min(relay).min(-distrusted).min(distrusted - ban);
+    rules.require(!ordered || hysteresis < gap / 2.0, &thresholds, || {
+        format!(
+            "scoring.hysteresis = {hysteresis} must be less than half of the least distance \
+             between thresholds, which is {gap}"
         )
     });
     let (minimum, initial) = (config.trust.minimum, config.trust.initial);
@@ -247,9 +253,9 @@ fn standing(config: &Config, rules: &mut Rules<'_>) {
 }
 
 fn services(config: &Config, rules: &mut Rules<'_>) {
-    let (cache, block) = (config.gossip.cache_size, config.limits.block_size);
-    rules.require(cache >= block, &["gossip.cache_size", "limits.block_size"], || {
-        format!("gossip.cache_size = {cache} can't hold one block of limits.block_size = {block}")
+    let (cache, block) = (config.gossip.cache_bytes, config.limits.block_size);
+    rules.require(cache >= block, &["gossip.cache_bytes", "limits.block_size"], || {
+        format!("gossip.cache_bytes = {cache} can't hold one block of limits.block_size = {block}")
     });
     if let Optional::Some(admin) = config.admin.listen {
         rules.require(admin.ip().is_loopback(), &["admin.listen"], || {

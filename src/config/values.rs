@@ -78,6 +78,7 @@ macro_rules! field {
 }
 field! {
     bool: "true or false",
+    u8: "a whole number",
     u16: "a whole number",
     u32: "a whole number",
     f64: "a number",
