@@ -140,12 +140,13 @@ pub(super) fn nearest<'a>(
     if written.len() > NAME_MAX {
         return None;
     }
+    let limit = |candidate: &str| (candidate.len().max(written.len()) / 3).max(1);
     candidates
-        .map(|candidate| (edit_distance(written, candidate), candidate))
+        // Most need no table: each letter more or less is an edit.
+        .filter(|candidate| candidate.len().abs_diff(written.len()) <= limit(candidate))
+        .map(|candidate| (edit_distance(written.as_bytes(), candidate.as_bytes()), candidate))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, candidate)| {
-            *distance <= (candidate.len().max(written.len()) / 3).max(1)
-        })
+        .filter(|(distance, candidate)| *distance <= limit(candidate))
         .map(|(_, candidate)| candidate)
 }
 
@@ -167,10 +168,8 @@ fn snake_case(name: &str) -> Option<String> {
 }
 
 /// Optimal string alignment distance: insertions, deletions, substitutions and swaps of
-/// neighbours (Damerau 1964).
-fn edit_distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().collect();
-    let b: Vec<char> = b.chars().collect();
+/// neighbours (Damerau 1964), in bytes, as every key is ASCII.
+fn edit_distance(a: &[u8], b: &[u8]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.iter().enumerate() {
@@ -202,8 +201,8 @@ mod tests {
             ("vetos", "vote", 3),
             ("ab", "ba", 1),
         ] {
-            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
-            assert_eq!(edit_distance(b, a), distance, "{b} {a}");
+            assert_eq!(edit_distance(a.as_bytes(), b.as_bytes()), distance, "{a} {b}");
+            assert_eq!(edit_distance(b.as_bytes(), a.as_bytes()), distance, "{b} {a}");
         }
     }
 

@@ -30,7 +30,7 @@ section! {
         pub trusted_threshold: f64 = 75.0, in -100.0 => 100.0;
         /// From this score on a peer is relayed to in selective mode.
         pub relay_threshold: f64 = 50.0, in -100.0 => 100.0;
-        /// At this score a peer is distrusted: nothing is asked of it. A guess: half of a ban.
+        /// At this score a peer is distrusted, as long as it isn't banned. A guess: half of a ban.
         pub distrusted_threshold: f64 = -25.0, in -100.0 => -1.0;
         /// At this score a peer is banned, if it broke rules; slowness alone never bans.
         pub ban_threshold: f64 = -50.0, in -100.0 => -1.0;

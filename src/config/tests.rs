@@ -225,6 +225,15 @@ fn a_configuration_built_in_code_is_checked_too() {
     assert!(error.starts_with("network.max_peers = 0 is out of range"), "{error}");
 }
 
+/// A file full of mistakes is answered in full, in a time that grows with its length.
+#[test]
+fn two_thousand_typos_are_all_reported() {
+    let typos: String = (0..2_000).map(|n| format!("max_pears_{n} = {n}\n")).collect();
+    let all = complaints(Layers::new().file("node.toml", format!("[network]\n{typos}")));
+    assert_eq!(all.len(), 2_000);
+    assert!(all[1_999].starts_with("node.toml:2001:1: unknown key \"max_pears_1999\""));
+}
+
 #[test]
 fn quiet_text_and_toml_are_both_understood_in_variables() {
     let name = |value: &str| {
@@ -332,6 +341,21 @@ proptest! {
         lines in prop::collection::vec(line(), 0..4),
     ) {
         fuzz::fuzz_config(lines.join("\n").as_bytes());
+    }
+
+    #[test]
+    fn a_damaged_default_file_never_panics(
+        damages in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, "\\PC{0,3}"), 1..6),
+    ) {
+        let mut text = include_str!("../../config/default.toml").to_string();
+        for (index, cut, insert) in damages {
+            let start = index.index(text.len());
+            let end = (start + cut).min(text.len());
+            if text.is_char_boundary(start) && text.is_char_boundary(end) {
+                text.replace_range(start..end, &insert);
+            }
+        }
+        fuzz::fuzz_config(text.as_bytes());
     }
 
     #[test]
