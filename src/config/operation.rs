@@ -62,7 +62,7 @@ section! {
 section! {
     /// What the node watches in itself.
     pub struct Monitoring in monitoring {
-        /// How often a network status is taken. A guess: as often as Prometheus scrapes.
+        /// How often a network status is taken. A guess.
         pub interval: Span = Span::seconds(10), in Span::millis(100) => Span::hours(1);
         /// Network statuses remembered. An hour of the default interval.
         pub history_limit: u32 = 360, in 1 => 100_000;
