@@ -12,6 +12,7 @@ pub mod codec;
 pub mod connection;
 pub mod frame;
 pub mod handshake;
+pub mod config;
 pub mod identity;
 pub mod kinds;
 pub mod lanes;

@@ -1,0 +1,72 @@
+//! The sections about running a node: store, administration, metrics, logs, monitoring.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use super::{Backend, LogFormat, LogLevel, Optional, Size, Span, schema::section};
+use crate::address::Address;
+
+section! {
+    /// Where peers, bans and scores are kept.
+    pub struct Store in store {
+        /// What keeps them.
+        pub backend: Backend = Backend::Auto;
+        /// Their file or folder, relative to node.data_dir.
+        pub path: PathBuf = PathBuf::from("peers");
+        /// Memory for its cache. A guess: a peer takes about 1 KiB, so it holds them all.
+        pub cache: Size = Size::mib(16), in Size::mib(1) => Size::gib(16);
+        /// How long a change may wait to be written together with others. Bans and the
+        /// identity are written at once. A guess: what a crash may cost.
+        pub flush_interval: Span = Span::seconds(1), in Span::millis(10) => Span::minutes(1);
+    }
+}
+
+section! {
+    /// How an operator talks to the running node.
+    pub struct Admin in admin {
+        /// The Unix socket, relative to node.data_dir, mode 0600: who may open it may do
+        /// everything. "none": no socket.
+        pub socket: Optional<PathBuf> = Optional::Some(PathBuf::from("admin.sock"));
+        /// A TCP address as well, loopback only, guarded by the token. "none": no TCP.
+        pub listen: Optional<Address> = Optional::None;
+        /// The token's file, relative to node.data_dir, made at the first start, mode 0600.
+        pub token_file: PathBuf = PathBuf::from("admin.token");
+    }
+}
+
+section! {
+    /// Numbers for Prometheus, and probes.
+    pub struct Metrics in metrics {
+        /// Whether they are served.
+        pub enabled: bool = true;
+        /// Where `/metrics`, `/livez` and `/readyz` are served, without a token and read-only.
+        pub listen: Address = Address::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 30_401);
+    }
+}
+
+section! {
+    /// What the node writes about itself, to standard error.
+    pub struct Log in log {
+        /// How much.
+        pub level: LogLevel = LogLevel::Info;
+        /// How a line looks.
+        pub format: LogFormat = LogFormat::Terminal;
+        /// Lines per second of one kind at most, so that nobody can flood the log.
+        /// A guess: five kinds stay below 100 lines a second.
+        pub lines_per_second: u32 = 20, in 1 => 100_000;
+    }
+}
+
+section! {
+    /// What the node watches in itself.
+    pub struct Monitoring in monitoring {
+        /// How often a network status is taken. A guess.
+        pub interval: Span = Span::seconds(10), in Span::millis(100) => Span::hours(1);
+        /// Network statuses remembered. An hour of the default interval.
+        pub history_limit: u32 = 360, in 1 => 100_000;
+        /// Peers in the list of the best. A guess: what fits a screen.
+        pub top_peers: u32 = 10, in 1 => 10_000;
+    }
+}

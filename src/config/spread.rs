@@ -1,0 +1,81 @@
+//! The sections about how messages spread: relay, gossip and their timeouts.
+
+use super::{Size, Span, schema::section};
+use crate::kinds::RelayMode;
+
+section! {
+    /// To whom messages are passed on. flood: every peer that doesn't have it; selective: peers
+    /// of good standing (scoring.relay_threshold); validator-only: proven validators.
+    pub struct Relay in relay {
+        /// How blocks spread.
+        pub block: RelayMode = RelayMode::Flood;
+        /// How transactions spread.
+        pub transaction: RelayMode = RelayMode::Flood;
+        /// How consensus proposals spread.
+        pub proposal: RelayMode = RelayMode::ValidatorOnly;
+        /// How consensus votes spread.
+        pub vote: RelayMode = RelayMode::ValidatorOnly;
+        /// How the chain's own messages spread.
+        pub custom: RelayMode = RelayMode::Flood;
+        /// Hops a message makes at most. Twice the diameter of a random graph of degree 8
+        /// and 10,000 nodes, with room for bad luck; a guess.
+        pub max_hops: u8 = 16, in 1 => 255;
+        /// Peers that selective mode relays to when too few reach the threshold, best first,
+        /// so that a young network spreads too. A guess: half of a usual degree.
+        pub fallback_peers: u32 = 4, in 1 => 1_000;
+        /// How long a message is remembered as seen, so that it is handled once. Longer
+        /// than signed messages are accepted (180 s past, 30 s future), so that nothing comes
+        /// back; between gossipsub's default (2 min) and Ethereum's (12.8 min).
+        pub expiration: Span = Span::minutes(5), in Span::seconds(1) => Span::hours(24);
+        /// How often what expired is swept out. A guess.
+        pub cleanup_interval: Span = Span::seconds(10), in Span::millis(100) => Span::hours(1);
+        /// Messages remembered as seen, at most; an estimate of 100 bytes each. 400 a second
+        /// for the default expiration.
+        pub cache_size: u32 = 131_072, in 1_024 => 16_777_216;
+        /// Whether custom messages wait for the chain's verdict; else they are accepted.
+        pub judge_custom: bool = false;
+        /// Whether sealed messages between nodes that can't connect are carried.
+        pub carry_routed: bool = true;
+    }
+}
+
+section! {
+    /// Announcements of messages to peers that weren't sent them.
+    pub struct Gossip in gossip {
+        /// Peers that an announcement goes to. gossipsub's D.
+        pub fanout: u32 = 6, in 1 => 1_000;
+        /// How often announcements are sent. gossipsub's heartbeat.
+        pub interval: Span = Span::seconds(1), in Span::millis(10) => Span::minutes(1);
+        /// How long a message is kept to be served to who asks for it. gossipsub's
+        /// seen time; shorter than relay.expiration.
+        pub ttl: Span = Span::minutes(2), in Span::millis(100) => Span::hours(1);
+        /// Messages kept to be served, at most; the oldest go first. A guess: 270 a second.
+        pub cache_size: u32 = 32_768, in 16 => 16_777_216;
+        /// Bytes of messages kept to be served, at most; the oldest go first. 16 of the
+        /// longest messages.
+        pub cache_bytes: Size = Size::mib(64), in Size::mib(4) => Size::gib(16);
+    }
+}
+
+section! {
+    /// How long the node waits for others.
+    pub struct Timeouts in timeouts {
+        /// For the chain's verdict on a block, before it is dropped without blaming anybody. A
+        /// guess: a full block on a slow disk.
+        pub block: Span = Span::seconds(30), in Span::millis(10) => Span::minutes(10);
+        /// For the chain's verdict on a transaction. A guess.
+        pub transaction: Span = Span::seconds(10), in Span::millis(10) => Span::minutes(10);
+        /// For the chain's verdict on anything else, and for a signature check. A guess.
+        pub verdict: Span = Span::seconds(5), in Span::millis(10) => Span::minutes(10);
+        /// For a message that was announced and asked for, until another peer is asked.
+        /// gossipsub's follow-up time for IWANT.
+        pub want: Span = Span::seconds(3), in Span::millis(10) => Span::minutes(10);
+        /// For an answer while catching up, which may be large. A guess: 4 MiB at 1 Mbit/s.
+        pub sync: Span = Span::seconds(30), in Span::millis(100) => Span::hours(1);
+        /// For any other answer, unless the caller gives a deadline. A guess.
+        pub request: Span = Span::seconds(10), in Span::millis(10) => Span::minutes(10);
+        /// For everything to close when the node is told to stop. Half of what
+        /// container engines wait.
+        pub shutdown: Span = Span::seconds(5), in Span::millis(100) => Span::minutes(5);
+    }
+}
