@@ -1,4 +1,5 @@
 //! Every store backend keeps the same promises, and a damaged database never stops a node.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     cell::RefCell,

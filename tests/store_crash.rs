@@ -6,6 +6,7 @@
 //! full size is `PEERSTAGE_CRASH_ROUNDS=1000 cargo test --test store_crash`.
 //!
 //! A kill leaves the operating system running, so this proves nothing about a power cut.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,

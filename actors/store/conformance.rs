@@ -22,12 +22,18 @@ use super::{
 /// the same store.
 pub type OpenStore<'a> = dyn Fn(&Path) -> Result<Box<dyn StoreBackend>, OpenError> + 'a;
 
+/// One promise: where its files go, and how to open the store.
+type Story = fn(&Path, &OpenStore<'_>);
+
+/// What to write: `None` removes the key.
+type Operation<'a> = (Table, &'a [u8], Option<&'a [u8]>);
+
 /// Runs the whole suite, every story in a directory of its own below `directory`.
 ///
 /// # Panics
 /// The backend breaks a promise; the message says which.
 pub fn conformance(directory: &Path, open: &OpenStore<'_>) {
-    let stories: [(&str, fn(&Path, &OpenStore<'_>)); 10] = [
+    let stories: [(&str, Story); 10] = [
         ("what_is_written_is_read", what_is_written_is_read),
         ("tables_are_apart", tables_are_apart),
         ("a_scan_goes_in_the_order_of_the_keys", a_scan_goes_in_the_order_of_the_keys),
@@ -46,7 +52,7 @@ pub fn conformance(directory: &Path, open: &OpenStore<'_>) {
     }
 }
 
-fn batch(operations: &[(Table, &[u8], Option<&[u8]>)]) -> WriteBatch {
+fn batch(operations: &[Operation<'_>]) -> WriteBatch {
     let mut batch = WriteBatch::new();
     for (table, key, value) in operations {
         let value = value.map(Bytes::copy_from_slice);
@@ -111,7 +117,7 @@ fn a_scan_goes_in_the_order_of_the_keys(place: &Path, open: &OpenStore<'_>) {
 fn pages_of_any_size_join_without_a_gap(place: &Path, open: &OpenStore<'_>) {
     let mut store = opened(place, open);
     let keys: Vec<Vec<u8>> = (0..50u16).map(|n| (n * 7).to_be_bytes().to_vec()).collect();
-    let operations: Vec<(Table, &[u8], Option<&[u8]>)> =
+    let operations: Vec<Operation<'_>> =
         keys.iter().map(|key| (Table::Scores, &key[..], Some(&key[..]))).collect();
     store.write(&batch(&operations), Durability::Buffered).expect("writable");
     for size in [1, 7, 49, 50, 51] {

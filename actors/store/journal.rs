@@ -49,14 +49,14 @@ pub type Mentioned = BTreeMap<Bytes, Option<Bytes>>;
 #[derive(Debug)]
 pub struct BanJournal {
     path: PathBuf,
-    file: File,
+    /// `None` after a failed write: the end of the file is unknown, so the next append writes
+    /// the whole file anew.
+    file: Option<File>,
     /// Live bans, from which the file can be written anew.
     live: BTreeMap<Bytes, Bytes>,
     live_bytes: u64,
     /// Length of the file that is known to be good.
     good_bytes: u64,
-    /// The tail of the file is unknown since a failed append or sync: write it anew first.
-    suspect: bool,
 }
 
 impl BanJournal {
@@ -84,12 +84,15 @@ impl BanJournal {
 
     /// Writes a new journal that says exactly `live`, in place of any old one, synced.
     ///
-    /// # Errors
-    /// The old journal is untouched.
-    pub fn create(path: &Path, live: BTreeMap<Bytes, Bytes>) -> Result<Self, io::Error> {
-        let (file, good_bytes) = write_anew(path, &live)?;
+    /// An old journal is left as it is where this fails, and the next append tries again: a
+    /// node also starts on a full disk.
+    #[must_use]
+    pub fn create(path: &Path, live: BTreeMap<Bytes, Bytes>) -> Self {
         let path = path.to_owned();
-        Ok(BanJournal { path, file, live, live_bytes: good_bytes, good_bytes, suspect: false })
+        let mut journal = BanJournal { path, file: None, live, live_bytes: 0, good_bytes: 0 };
+        // What failed here fails the next append, which reports it.
+        let _ = journal.write_anew();
+        journal
     }
 
     /// Appends what `batch` does to [`Table::Bans`] and syncs it.
@@ -97,17 +100,18 @@ impl BanJournal {
     /// # Errors
     /// Nothing of the batch may be relied upon; the next append repairs the file first.
     pub fn append(&mut self, batch: &WriteBatch) -> Result<(), io::Error> {
-        if self.suspect || self.good_bytes > self.live_bytes.saturating_add(SLACK_BYTES) {
-            let (file, good_bytes) = write_anew(&self.path, &self.live)?;
-            self.file = file;
-            (self.good_bytes, self.live_bytes, self.suspect) = (good_bytes, good_bytes, false);
+        let outgrown = self.good_bytes > self.live_bytes.saturating_add(SLACK_BYTES);
+        if outgrown || self.file.is_none() {
+            self.file = None;
+            self.write_anew()?;
         }
         let bans = || batch.iter().filter(|operation| operation.0 == Table::Bans);
         let records: Vec<u8> = bans().flat_map(|(_, key, value)| record(key, value)).collect();
-        self.suspect = true;
-        self.file.write_all(&records)?;
-        self.file.sync_data()?;
-        self.suspect = false;
+        // Taken, and only given back when all went well.
+        let Some(mut file) = self.file.take() else { return Err(io::ErrorKind::NotFound.into()) };
+        file.write_all(&records)?;
+        file.sync_data()?;
+        self.file = Some(file);
         self.good_bytes = self.good_bytes.saturating_add(records.len() as u64);
         for (_, key, value) in bans() {
             match value {
@@ -115,6 +119,24 @@ impl BanJournal {
                 None => self.live.remove(key),
             };
         }
+        Ok(())
+    }
+
+    /// Writes the live bans to a new file, puts it in the place of the old one, synced.
+    fn write_anew(&mut self) -> Result<(), io::Error> {
+        let new = self.path.with_extension("journal.new");
+        let mut content = HEADER.to_vec();
+        for (key, value) in &self.live {
+            content.extend(record(key, Some(value)));
+        }
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&new)?;
+        file.write_all(&content)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        sync_directory(self.path.parent().unwrap_or(Path::new(".")))?;
+        self.file = Some(file);
+        self.good_bytes = content.len() as u64;
+        self.live_bytes = self.good_bytes;
         Ok(())
     }
 
@@ -166,7 +188,7 @@ impl Journaled {
         }
         // What the journal forgets here must be safe in the database before.
         inner.flush()?;
-        let journal = BanJournal::create(path, live)?;
+        let journal = BanJournal::create(path, live);
         Ok((Journaled { inner, journal, _lock: None }, restored))
     }
 
@@ -243,20 +265,6 @@ pub(super) fn read_all(
 pub(crate) fn sync_directory(directory: &Path) -> Result<(), io::Error> {
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     File::open(directory)?.sync_all()
-}
-
-fn write_anew(path: &Path, live: &BTreeMap<Bytes, Bytes>) -> Result<(File, u64), io::Error> {
-    let new = path.with_extension("journal.new");
-    let mut content = HEADER.to_vec();
-    for (key, value) in live {
-        content.extend(record(key, Some(value)));
-    }
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&new)?;
-    file.write_all(&content)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync_directory(path.parent().unwrap_or(Path::new(".")))?;
-    Ok((file, content.len() as u64))
 }
 
 fn record(key: &Bytes, value: Option<&Bytes>) -> Vec<u8> {

@@ -22,7 +22,7 @@ fn journal() -> (tempfile::TempDir, PathBuf) {
 #[test]
 fn the_journal_tells_the_last_word_on_every_key() {
     let (_directory, path) = journal();
-    let mut journal = BanJournal::create(&path, BTreeMap::new()).unwrap();
+    let mut journal = BanJournal::create(&path, BTreeMap::new());
     journal.append(&ban("a", "1")).unwrap();
     journal.append(&ban("b", "1")).unwrap();
     journal.append(&ban("a", "2")).unwrap();
@@ -34,7 +34,7 @@ fn the_journal_tells_the_last_word_on_every_key() {
 #[test]
 fn a_torn_tail_costs_only_the_record_that_was_torn() {
     let (_directory, path) = journal();
-    let mut journal = BanJournal::create(&path, BTreeMap::new()).unwrap();
+    let mut journal = BanJournal::create(&path, BTreeMap::new());
     journal.append(&ban("whole", "1")).unwrap();
     let whole = fs::metadata(&path).unwrap().len();
     journal.append(&ban("torn", "1")).unwrap();
@@ -49,7 +49,7 @@ fn a_torn_tail_costs_only_the_record_that_was_torn() {
 #[test]
 fn a_flipped_bit_anywhere_never_invents_a_ban() {
     let (_directory, path) = journal();
-    let mut journal = BanJournal::create(&path, BTreeMap::new()).unwrap();
+    let mut journal = BanJournal::create(&path, BTreeMap::new());
     journal.append(&ban("a", "first")).unwrap();
     journal.append(&ban("b", "second")).unwrap();
     let good = fs::read(&path).unwrap();
@@ -67,7 +67,7 @@ fn a_flipped_bit_anywhere_never_invents_a_ban() {
 #[test]
 fn an_outgrown_journal_is_written_anew() {
     let (_directory, path) = journal();
-    let mut journal = BanJournal::create(&path, BTreeMap::new()).unwrap();
+    let mut journal = BanJournal::create(&path, BTreeMap::new());
     let value = "v".repeat(VALUE_BYTES_MAX);
     for _ in 0..12 {
         journal.append(&ban("a", &value)).unwrap();
@@ -79,11 +79,11 @@ fn an_outgrown_journal_is_written_anew() {
 #[test]
 fn a_failed_append_is_repaired_before_the_next_one() {
     let (_directory, path) = journal();
-    let mut journal = BanJournal::create(&path, BTreeMap::new()).unwrap();
+    let mut journal = BanJournal::create(&path, BTreeMap::new());
     journal.append(&ban("a", "1")).unwrap();
     // What a full disk leaves behind: half a record, and an append that reported an error.
     OpenOptions::new().append(true).open(&path).unwrap().write_all(&[9; 11]).unwrap();
-    journal.suspect = true;
+    journal.file = None;
     journal.append(&ban("b", "1")).unwrap();
     assert_eq!(BanJournal::read(&path).unwrap().len(), 2);
 }
@@ -91,8 +91,8 @@ fn a_failed_append_is_repaired_before_the_next_one() {
 #[test]
 fn an_append_that_fails_is_reported_and_not_counted() {
     let (_directory, path) = journal();
-    let mut journal = BanJournal::create(&path, BTreeMap::new()).unwrap();
-    journal.file = File::open(&path).unwrap(); // a file that can't be written to
+    let mut journal = BanJournal::create(&path, BTreeMap::new());
+    journal.file = File::open(&path).ok(); // a file that can't be written to
     assert!(journal.append(&ban("a", "1")).is_err());
     journal.append(&ban("b", "1")).unwrap();
     let said: Vec<_> = BanJournal::read(&path).unwrap().into_keys().collect();
@@ -127,4 +127,16 @@ fn a_lost_journal_is_made_from_the_database() {
     let (store, restored) = Journaled::open(Box::new(disk.open().unwrap()), &path).unwrap();
     assert_eq!((restored, store.get(Table::Bans, b"a").unwrap()), (0, Some("1".into())));
     assert_eq!(BanJournal::read(&path).unwrap().len(), 1);
+}
+
+#[test]
+fn a_journal_that_could_not_be_created_is_created_by_the_next_append() {
+    let (directory, path) = journal();
+    let place = directory.path().join("later");
+    let path = place.join(path.file_name().unwrap());
+    let mut journal = BanJournal::create(&path, BTreeMap::from([("a".into(), "1".into())]));
+    assert!(journal.append(&ban("b", "1")).is_err(), "there is no directory yet");
+    fs::create_dir(&place).unwrap();
+    journal.append(&ban("b", "1")).unwrap();
+    assert_eq!(BanJournal::read(&path).unwrap().len(), 2);
 }

@@ -20,12 +20,12 @@ pub mod conformance;
 pub mod journal;
 pub mod memory;
 pub mod open;
-pub mod queue;
+mod queue;
 #[cfg(feature = "redb")]
 pub mod redb;
 #[cfg(feature = "rocksdb")]
 pub mod rocksdb;
-pub mod worker;
+mod worker;
 pub mod writer;
 
 pub use open::{BackendChoice, OpenError, Opened, open};
@@ -74,8 +74,8 @@ pub trait StoreBackend: Send + 'static {
     /// [`Durability::Synced`] it also survives a power cut.
     ///
     /// # Errors
-    /// Nothing of the batch may be relied upon; after a transient error the same batch may be
-    /// written again.
+    /// Nothing of the batch may be relied upon, and earlier buffered writes may be lost; after
+    /// a transient error the same batch may be written again.
     fn write(&mut self, batch: &WriteBatch, durability: Durability) -> Result<(), StoreError>;
 
     /// Makes every earlier write as durable as a synced one.
@@ -368,5 +368,18 @@ mod tests {
         let names: std::collections::BTreeSet<_> = Table::ALL.iter().map(|t| t.name()).collect();
         let tags: std::collections::BTreeSet<_> = Table::ALL.iter().map(|t| t.tag()).collect();
         assert_eq!((names.len(), tags.len()), (Table::ALL.len(), Table::ALL.len()));
+    }
+
+    #[test]
+    fn outages_can_be_waited_for_and_damage_can_not() {
+        use io::ErrorKind as Kind;
+        let from = |kind: Kind| StoreError::from(io::Error::from(kind));
+        for kind in [Kind::StorageFull, Kind::QuotaExceeded, Kind::FileTooLarge] {
+            assert!(matches!(from(kind), StoreError::Full(_)) && from(kind).is_transient());
+        }
+        for kind in [Kind::ReadOnlyFilesystem, Kind::PermissionDenied] {
+            assert!(matches!(from(kind), StoreError::ReadOnly(_)) && from(kind).is_transient());
+        }
+        assert!(!from(Kind::InvalidData).is_transient() && !StoreError::Closed.is_transient());
     }
 }

@@ -108,7 +108,11 @@ pub fn open(path: &Path, choice: BackendChoice) -> Result<Opened, OpenError> {
         return Err(OpenError::NotCompiledIn(kind));
     }
     let io_error = |error: io::Error| OpenError::Io { path: path.into(), error: error.into() };
-    fs::create_dir_all(path).map_err(io_error)?;
+    if !path.exists() {
+        fs::create_dir_all(path).map_err(io_error)?;
+        // A directory is safe when its parent knows of it.
+        sync_directory(path.parent().unwrap_or(path)).map_err(io_error)?;
+    }
     let lock = lock(path)?;
     let database = path.join(file_name);
     let (inner, moved_aside) = match open_verified(&database, kind) {

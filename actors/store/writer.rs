@@ -4,7 +4,7 @@
 //! what failed is tried again by [`StoreWriter::retry`].
 //!
 //! An outage (a full disk, a read-only file system) never ends the worker: it keeps its batch,
-//! raises the alarm and tries again, at most [`RETRY_MS_MAX`](super::worker::RETRY_MS_MAX) apart, while the queue stays
+//! raises the alarm and tries again, at most [`RETRY_MS_MAX`] apart, while the queue stays
 //! bounded. Damage ends it: every request is answered with the error.
 
 use std::{
@@ -15,11 +15,14 @@ use std::{
 
 use bytes::Bytes;
 
-pub use super::queue::{QueueCounters, QueueLimits, ScanDone, WriteDone};
 use super::{
     StoreBackend, StoreError, StoreStats, Table, WriteBatch,
     queue::{Queue, Request},
     worker::Worker,
+};
+pub use super::{
+    queue::{QueueCounters, QueueLimits, ScanDone, WriteDone},
+    worker::{FLUSH_AFTER_BYTES, RETRY_MS_MAX, RETRY_MS_MIN},
 };
 
 /// How the store is.
@@ -28,7 +31,7 @@ pub enum StoreHealth {
     /// The last write succeeded.
     #[default]
     Healthy,
-    /// Writes fail and are tried again; reads and the network go on.
+    /// Writes fail and are tried again, scans wait behind them; the network goes on.
     Degraded {
         /// Why the last attempt failed.
         error: StoreError,

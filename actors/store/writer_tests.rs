@@ -1,4 +1,7 @@
-use std::sync::mpsc;
+use std::{collections::BTreeMap, sync::mpsc};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::store::{
@@ -152,6 +155,41 @@ fn a_callback_may_write_again() {
     });
     assert!(writer.write_synced(put("a", "1"), done).is_ok());
     assert_eq!(writer.counters().written, 2);
+}
+
+/// Whatever is buffered, synced and retried in whatever order: when the disk works again, it
+/// holds the last word on every key, and every synced write was answered.
+#[test]
+fn the_last_word_reaches_the_disk_through_any_outage() {
+    for seed in 0..200 {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let disk = MemoryDisk::new();
+        let writer = inline(&disk);
+        let (answers, answered) = mpsc::channel();
+        let mut last = BTreeMap::new();
+        let mut synced = 0;
+        for n in 0..60 {
+            if random.random_bool(0.2) {
+                disk.set_fault(random.random_bool(0.5).then(full));
+            }
+            let (key, value) = (random.random_range(0..5u8).to_string(), n.to_string());
+            let batch = put(&key, &value);
+            last.insert(Bytes::from(key), Bytes::from(value));
+            if random.random_bool(0.5) {
+                writer.write(&batch);
+            } else {
+                let answers = answers.clone();
+                let done: WriteDone = Box::new(move |result| answers.send(result).unwrap());
+                assert!(writer.write_synced(batch, done).is_ok());
+                synced += 1;
+            }
+        }
+        disk.set_fault(None);
+        assert_eq!(writer.shutdown(), Ok(()), "seed {seed}");
+        let kept = disk.open().unwrap().scan(Table::Bans, None, 100).unwrap();
+        assert_eq!(kept, last.into_iter().collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(answered.try_iter().filter(Result::is_ok).count(), synced, "seed {seed}");
+    }
 }
 
 /// A backend with a bug.
