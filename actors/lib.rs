@@ -1,1 +1,4 @@
 //! The Peerstage network layer.
+
+pub mod identity_file;
+pub mod store;
