@@ -9,10 +9,10 @@
 
 pub mod address;
 pub mod codec;
+pub mod config;
 pub mod connection;
 pub mod frame;
 pub mod handshake;
-pub mod config;
 pub mod identity;
 pub mod kinds;
 pub mod lanes;

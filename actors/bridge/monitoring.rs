@@ -1,0 +1,135 @@
+//! The MonitoringBridge actor: events to subscribers, counters to metrics, lines to the log.
+
+use actix::{Actor, Context, Handler, Message};
+use tokio::sync::broadcast;
+
+use crate::{
+    events::{Event, What},
+    shell::Lifeline,
+};
+
+/// Events a slow subscriber may fall behind before it misses some; it is told how many.
+const SUBSCRIBER_BACKLOG: usize = 4_096;
+/// Events that may wait for this actor; more are counted and dropped, so that a flood of events
+/// never holds up the network.
+const MAILBOX: usize = 4_096;
+
+/// Events as they happen. Falls behind rather than holding the node up: [`Subscription::next`]
+/// then reports how many were missed.
+pub struct Subscription(broadcast::Receiver<Event>);
+
+/// What a subscriber gets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// An event.
+    Event(Event),
+    /// So many events were missed, because the subscriber was too slow.
+    Missed(u64),
+}
+
+impl Subscription {
+    /// The next event; `None` when the network has stopped.
+    pub async fn next(&mut self) -> Option<Notice> {
+        match self.0.recv().await {
+            Ok(event) => Some(Notice::Event(event)),
+            Err(broadcast::error::RecvError::Lagged(count)) => Some(Notice::Missed(count)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+
+    /// Waits for the first event that `wanted` finds something in; `None` when the network has
+    /// stopped.
+    pub async fn find<R>(&mut self, mut wanted: impl FnMut(&What) -> Option<R>) -> Option<R> {
+        loop {
+            match self.next().await? {
+                Notice::Event(event) => {
+                    if let Some(found) = wanted(&event.what) {
+                        return Some(found);
+                    }
+                }
+                Notice::Missed(_) => {}
+            }
+        }
+    }
+}
+
+/// The hub of events.
+pub struct MonitoringBridge {
+    subscribers: broadcast::Sender<Event>,
+    lifeline: Lifeline,
+}
+
+/// Opens subscriptions.
+#[derive(Clone, Debug)]
+pub struct Subscribe(broadcast::Sender<Event>);
+
+impl MonitoringBridge {
+    /// A hub, and the way to subscribe to it.
+    #[must_use]
+    pub fn new(lifeline: Lifeline) -> (Self, Subscribe) {
+        let (subscribers, _) = broadcast::channel(SUBSCRIBER_BACKLOG);
+        (MonitoringBridge { subscribers: subscribers.clone(), lifeline }, Subscribe(subscribers))
+    }
+}
+
+impl Subscribe {
+    /// A subscription to everything that happens from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        Subscription(self.0.subscribe())
+    }
+}
+
+impl Message for Event {
+    type Result = ();
+}
+
+impl Actor for MonitoringBridge {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        if !std::thread::panicking() {
+            self.lifeline.release();
+        }
+    }
+}
+
+impl Handler<Event> for MonitoringBridge {
+    type Result = ();
+
+    fn handle(&mut self, event: Event, _: &mut Context<Self>) {
+        metrics::counter!("peerstage_events_total", "event" => event.what.name()).increment(1);
+        log(&event.what);
+        // Nobody subscribed is no error.
+        let _ = self.subscribers.send(event);
+    }
+}
+
+/// One line for what an operator wants to see; what happens thousands of times is for metrics.
+fn log(what: &What) {
+    match what {
+        What::PeerConnected { peer, address, outbound, validator, agent } => {
+            let validator = validator.is_some();
+            let direction = if *outbound { "out" } else { "in" };
+            tracing::info!(peer = %peer.short(), %address, direction, validator, agent, "peer connected");
+        }
+        What::PeerDisconnected { peer, address, closure, score, connected_ms } => {
+            let reason = closure.reason.name();
+            let by = if closure.by_remote { "remote" } else { "us" };
+            tracing::info!(peer = %peer.short(), %address, reason, by, score, connected_ms, "peer disconnected");
+        }
+        What::DialFailed { address, reason } => {
+            tracing::debug!(%address, reason, "dial failed");
+        }
+        What::PeerBanned { peer, until, reason } => {
+            tracing::warn!(peer = %peer.short(), %until, reason, "peer banned");
+        }
+        What::PeerUnbanned { peer } => tracing::info!(peer = %peer.short(), "ban ended"),
+        What::Alarm { name, text } => tracing::error!(name, text, "alarm"),
+        What::ScoreChanged { .. } | What::Received { .. } => {}
+    }
+}

@@ -1,0 +1,88 @@
+//! What the NetworkManager is told and asked.
+
+use std::collections::BTreeSet;
+
+use actix::Message;
+use peerstage_core::{
+    address::Address,
+    config::PeerAddress,
+    identity::{NodeId, PublicKey},
+    manager::ManagerStatus,
+    time::{Millis, Time},
+};
+
+/// Connects to an address and keeps at it.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Connect {
+    /// Where, and who must answer if it is known.
+    pub target: PeerAddress,
+}
+
+/// Disconnects a peer; answers whether it was connected.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct Disconnect {
+    /// The peer.
+    pub peer: NodeId,
+}
+
+/// The validator set.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetValidators(pub BTreeSet<PublicKey>);
+
+/// The connected peers, or one of them.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Vec<PeerRow>")]
+pub struct PeerQuery(pub Option<NodeId>);
+
+/// How many peers and addresses there are.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "ManagerReport")]
+pub struct ManagerQuery;
+
+/// Says goodbye to everybody; answered when they are gone.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Shutdown;
+
+/// A connected peer, without its score.
+#[derive(Clone, Debug)]
+pub struct PeerRow {
+    /// Who.
+    pub peer: NodeId,
+    /// Where.
+    pub address: Address,
+    /// Whether we dialled.
+    pub outbound: bool,
+    /// The validator it proved to speak for.
+    pub validator: Option<PublicKey>,
+    /// Its software.
+    pub agent: String,
+    /// The Noise suite.
+    pub suite: &'static str,
+    /// Since when.
+    pub since: Time,
+    /// The last measured round trip, ms.
+    pub round_trip_ms: Option<Millis>,
+    /// Bytes received from it.
+    pub bytes_in: u64,
+    /// Bytes sent to it.
+    pub bytes_out: u64,
+    /// Bytes that wait to be sent to it.
+    pub queued_bytes: u64,
+}
+
+/// The manager's numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct ManagerReport {
+    /// Of the machine.
+    pub status: ManagerStatus,
+    /// Connected validators.
+    pub validators: usize,
+    /// Bytes received on connections that are gone or there.
+    pub bytes_in: u64,
+    /// Bytes sent on connections that are gone or there.
+    pub bytes_out: u64,
+}

@@ -1,0 +1,180 @@
+//! Opening connections: from an address or an accepted socket to a running Peer actor.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use peerstage_core::{
+    address::Address,
+    connection::Terms,
+    handshake::{Established, HandshakeConfig, HandshakeError},
+    identity::NodeId,
+    manager::{DialFailure, DialId, SessionId},
+    reason::CloseReason,
+    time::Millis,
+};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+
+use crate::{
+    clock::Clock,
+    own::OwnNode,
+    peer::{Peer, PeerLinks, PeerParts, SessionEvent, SessionGuard},
+    shell::{Placement, Queue, Workers},
+    transport::{Io, Link, Transport},
+    upgrade::{Side, UpgradeError, upgrade},
+};
+
+/// What every new connection needs.
+pub(crate) struct Opening {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) own: Arc<OwnNode>,
+    pub(crate) handshake: HandshakeConfig,
+    pub(crate) connection_timeout: Millis,
+    pub(crate) ping_interval: Millis,
+    pub(crate) ping_timeout: Millis,
+    pub(crate) queue_bytes: usize,
+    pub(crate) budget_bytes: usize,
+    pub(crate) links: PeerLinks,
+    pub(crate) sessions: Queue<SessionEvent>,
+    pub(crate) clock: Clock,
+    pub(crate) workers: Workers,
+    pub(crate) placement: Placement,
+    pub(crate) seeds: Mutex<ChaCha20Rng>,
+}
+
+impl Opening {
+    /// Dials in the background; the end is told through the session queue.
+    pub(crate) fn dial(
+        self: &Arc<Self>,
+        attempt: DialId,
+        session: SessionId,
+        address: Address,
+        expected: Option<NodeId>,
+    ) {
+        let this = Arc::clone(self);
+        let rng = self.rng();
+        self.placement.spawn_peer(async move {
+            let opened = this.connect(address, expected, rng).await;
+            match opened {
+                Ok((io, established)) => this.launch(session, io, *established, address),
+                Err(error) => {
+                    let event = SessionEvent::DialFailed {
+                        attempt,
+                        failure: failure_of(&error),
+                        reason: error.reason(),
+                    };
+                    let _ = this.sessions.push(event);
+                }
+            }
+        });
+    }
+
+    /// Answers an accepted connection in the background.
+    pub(crate) fn accept(self: &Arc<Self>, session: SessionId, link: Link) {
+        let this = Arc::clone(self);
+        let rng = self.rng();
+        self.placement.spawn_peer(async move {
+            let remote = link.remote;
+            let config = this.handshake.clone();
+            let opened =
+                upgrade(link, Side::Acceptor, config, rng, &this.clock, &this.workers).await;
+            match opened {
+                Ok((io, established)) => this.launch(session, io, *established, remote),
+                Err(error) => {
+                    tracing::debug!(%remote, %error, "inbound handshake failed");
+                    let reason = error.reason();
+                    let _ = this.sessions.push(SessionEvent::AcceptFailed { session, reason });
+                }
+            }
+        });
+    }
+
+    async fn connect(
+        &self,
+        address: Address,
+        expected: Option<NodeId>,
+        rng: ChaCha20Rng,
+    ) -> Result<(Box<dyn Io>, Box<Established>), UpgradeError> {
+        let timeout = Duration::from_millis(self.connection_timeout);
+        let link = tokio::time::timeout(timeout, self.transport.dial(address))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let side = Side::Dialler(expected);
+        upgrade(link, side, self.handshake.clone(), rng, &self.clock, &self.workers).await
+    }
+
+    fn launch(
+        &self,
+        session: SessionId,
+        io: Box<dyn Io>,
+        established: Established,
+        address: Address,
+    ) {
+        let Established { transport, remote, handshake_hash, leftover, suite, .. } = established;
+        let (sealer, opener) = transport.split();
+        let parts = PeerParts {
+            session,
+            remote: remote.node_id(),
+            leftover,
+            sealer,
+            opener,
+            suite: suite.name(),
+            terms: Terms {
+                network: self.own.network,
+                remote: remote.node_id(),
+                handshake_hash,
+                ping_interval: self.ping_interval,
+                ping_timeout: self.ping_timeout,
+                hello_timeout: self.handshake.timeout_ms,
+            },
+            hello: self.own.hello(&handshake_hash, address),
+            nonce: self.rng().next_u64(),
+            queue_bytes: self.queue_bytes,
+            budget_bytes: self.budget_bytes,
+            links: self.links.clone(),
+            guard: SessionGuard::new(session, self.sessions.clone()),
+            clock: self.clock.clone(),
+        };
+        Peer::launch(io, parts);
+    }
+
+    /// A generator for one connection, drawn in the order in which connections are opened.
+    fn rng(&self) -> ChaCha20Rng {
+        let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
+        ChaCha20Rng::from_rng(&mut *seeds)
+    }
+}
+
+/// What a failed dial means to the machine.
+fn failure_of(error: &UpgradeError) -> DialFailure {
+    match error {
+        UpgradeError::Handshake(HandshakeError::SelfConnection | HandshakeError::Reflection) => {
+            DialFailure::SelfConnection
+        }
+        UpgradeError::Handshake(HandshakeError::UnexpectedPeer { found }) => {
+            DialFailure::UnexpectedIdentity(*found)
+        }
+        UpgradeError::Handshake(error) => DialFailure::Handshake(close_reason_of(error)),
+        UpgradeError::Socket(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => DialFailure::Refused,
+            io::ErrorKind::TimedOut => DialFailure::Timeout,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                DialFailure::Handshake(CloseReason::ConnectionLost)
+            }
+            _ => DialFailure::Unreachable,
+        },
+        UpgradeError::Stopping => DialFailure::Local,
+    }
+}
+
+fn close_reason_of(error: &HandshakeError) -> CloseReason {
+    match error {
+        HandshakeError::WrongNetwork => CloseReason::WrongNetwork,
+        HandshakeError::UnsupportedVersion { .. } => CloseReason::WrongVersion,
+        HandshakeError::Timeout => CloseReason::HandshakeTimeout,
+        _ => CloseReason::HandshakeFailed,
+    }
+}

@@ -1,0 +1,144 @@
+//! Carrying out the manager machine's orders.
+
+use peerstage_core::{manager::PeerView, relay::PeerInfo, time::earliest};
+
+use super::*;
+use crate::peer_store::Entry;
+
+impl NetworkManager {
+    fn close(&mut self, id: SessionId, reason: CloseReason, retry_after: u64, hints: &[SignedRecord]) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.refused = Some(reason);
+        if let Some(greeted) = &session.greeting {
+            if !hints.is_empty() {
+                greeted.outbox.push(peers_message(hints));
+            }
+            let _ = greeted.orders.try_send(PeerOrder::Close(reason, retry_after));
+        }
+    }
+
+    fn peer_up(&mut self, id: SessionId, view: &PeerView) {
+        let Some(greeted) = self.sessions.get(&id).and_then(|s| s.greeting.as_ref()) else { return };
+        let PeerView { peer, address, outbound, validator, .. } = *view;
+        let info = PeerInfo { peer, validator, outbound };
+        let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
+        tell("peer_up", &self.links.requests_up, requests::PeerUp { peer, outbox: outbox.clone() });
+        tell("peer_up", &self.links.relay_up, PeerUp { info, noise_key, outbox });
+        let _ = greeted.orders.try_send(PeerOrder::Accept);
+        let seen = Observation::Connected {
+            peer,
+            address,
+            outbound,
+            validator: validator.is_some(),
+        };
+        let _ = self.links.observations.push(seen);
+        let agent = greeted.agent.clone();
+        self.event(What::PeerConnected { peer, address, outbound, validator, agent });
+    }
+
+    fn peer_down(&self, peer: NodeId, address: Address, closure: Closure, connected_ms: u64) {
+        tell("peer_down", &self.links.relay_down, PeerDown(peer));
+        tell("peer_down", &self.links.requests_down, requests::PeerDown(peer));
+        let gone = Observation::Disconnected { peer, address, closure, connected_ms };
+        let _ = self.links.observations.push(gone);
+    }
+
+    fn keep(&self, entry: Entry) {
+        tell("keep", &self.links.store, Keep(vec![entry]));
+    }
+
+    fn refresh_record(&mut self, now: Time) {
+        self.next_record = now.plus(RECORD_REFRESH);
+        let addresses = self.own_addresses.iter().copied();
+        if let Err(error) = self.own.sign_record(self.clock.wall(), addresses) {
+            tracing::error!(%error, "our own record can't be signed");
+        }
+    }
+}
+
+/// Records as a message of peer exchange.
+fn peers_message(records: &[SignedRecord]) -> peerstage_core::messages::Outgoing {
+    let encoded = records.iter().filter_map(|record| record.encode().ok());
+    let peers = Peers { records: codec::Capped::first(encoded.map(codec::Capped::first)) };
+    peerstage_core::lanes::plain(Kind::Peers, codec::encode(&peers).unwrap_or_default())
+}
+
+impl Shell for NetworkManager {
+    type Action = Action;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        earliest(self.machine.deadline(), Some(self.next_record))
+    }
+
+    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
+        if now >= self.next_record {
+            self.refresh_record(now);
+        }
+        self.machine.on_deadline(now, out);
+    }
+
+    fn perform(&mut self, action: Action, _: &mut Context<Self>) {
+        match action {
+            Action::Dial { attempt, address, expected } => {
+                let session = self.new_session(address, Direction::Outbound(attempt));
+                self.opening.dial(attempt, session, address, expected);
+            }
+            Action::CancelDial { attempt } => {
+                if let Some((id, address)) = self.session_of(attempt) {
+                    let reason = "connection_timeout".to_owned();
+                    self.event(What::DialFailed { address, reason });
+                    self.close(id, CloseReason::HandshakeTimeout, 0, &[]);
+                }
+            }
+            // The socket is at hand where the attempt is made known: see the accepted stream.
+            Action::Accept { .. } => {}
+            Action::Close { session, reason, retry_after, records } => {
+                self.close(session, reason, retry_after, &records);
+            }
+            Action::PeerUp { peer, session, .. } => {
+                if let Some(view) = self.machine.peer(&peer).cloned() {
+                    self.peer_up(session, &view);
+                }
+            }
+            Action::PeerDown { peer, session, closure, age } => {
+                let address = self.sessions.get(&session).map(|session| session.address);
+                let known = address.or(self.last_address);
+                if let Some(address) = known {
+                    self.peer_down(peer, address, closure, age);
+                }
+            }
+            Action::DialFailed { .. } => {}
+            Action::RequestPeers { peer, count } => {
+                if let (Some(outbox), Ok(body)) =
+                    (self.outbox_of(&peer), codec::encode(&PeersRequest { count }))
+                {
+                    outbox.push(peerstage_core::lanes::plain(Kind::PeersRequest, body));
+                }
+            }
+            Action::SendPeers { peer, records } => {
+                if let Some(outbox) = self.outbox_of(&peer) {
+                    outbox.push(peers_message(&records));
+                }
+            }
+            Action::PersistAddress(entry) => self.keep(Entry::Address(entry)),
+            Action::ForgetAddress(address) => self.keep(Entry::ForgetAddress(address)),
+            Action::PersistRecord(record) => {
+                self.see_record(&record);
+                self.keep(Entry::Record(record));
+            }
+            Action::ForgetRecord(node) => self.keep(Entry::ForgetRecord(node)),
+            Action::PenaliseRecord { peer, .. } => {
+                let fault = Fault::InvalidRecord;
+                let _ = self.links.observations.push(Observation::Fault { peer, fault });
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The handle on a running network.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix::MailboxError;
+use bytes::Bytes;
+use peerstage_core::{
+    address::Address,
+    config::PeerAddress,
+    identity::{NetworkId, NodeId, PublicKey},
+    kinds::{Kind, RelayMode},
+    messages::Topic,
+    requests::Target,
+    scoring::{BanRecord, Explanation, Report},
+};
+
+use super::{Builder, root::Core};
+use crate::{
+    bridge::{Publish, Subscription},
+    events::What,
+    manager::{Connect, Disconnect, PeerQuery, SetValidators, Shutdown},
+    payload::{Delivery, Payload},
+    relay::{Broadcast, SendTo, SetMode},
+    requests::{Ask, RequestError},
+    scoring::{Ban, Bans, Explain, ScoresOf, TellReport, Unban},
+    status::{PeerInfo, Status},
+};
+
+/// A running network. Cheap to clone; the network runs until [`Network::shutdown`] or until the
+/// last handle is dropped.
+#[derive(Clone)]
+pub struct Network {
+    pub(super) core: Arc<Core>,
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Longer than its kind may be.
+    #[error("{length} bytes are more than the {limit} bytes this kind may have")]
+    TooLong {
+        /// Length of the message, bytes.
+        length: usize,
+        /// Limit of the kind, bytes.
+        limit: usize,
+    },
+    /// A kind that neighbours exchange, or that goes through another call.
+    #[error("a {0} is not sent this way")]
+    WrongKind(Kind),
+    /// This node does not speak for a validator of the current set.
+    #[error("only a validator of the current set sends this")]
+    NotValidator,
+    /// There is no way to that node.
+    #[error("there is no way to this node")]
+    NoRoute,
+    /// The network has stopped.
+    #[error("the network has stopped")]
+    Stopped,
+}
+
+impl From<MailboxError> for SendError {
+    fn from(_: MailboxError) -> Self {
+        SendError::Stopped
+    }
+}
+
+/// The network has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the network has stopped")]
+pub struct Stopped;
+
+impl From<MailboxError> for Stopped {
+    fn from(_: MailboxError) -> Self {
+        Stopped
+    }
+}
+
+impl Network {
+    /// Starts to describe a node of the network `name`; nodes of other networks can't connect.
+    #[must_use]
+    pub fn builder(name: &str) -> Builder {
+        Builder::new(NetworkId::from_name(name))
+    }
+
+    /// Starts to describe a node of the network with this genesis hash.
+    #[must_use]
+    pub fn builder_for(network: NetworkId) -> Builder {
+        Builder::new(network)
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.core.node
+    }
+
+    /// Where this node listens.
+    #[must_use]
+    pub fn listening(&self) -> &[Address] {
+        &self.core.listening
+    }
+
+    /// Spreads a payload in its kind's relay mode. No peers is not an error: the message is kept
+    /// and announced to peers that come. The chain's own handler is not asked.
+    ///
+    /// # Errors
+    /// [`SendError`]: too long, not allowed, or the network has stopped.
+    pub async fn broadcast<P: Payload>(&self, payload: P) -> Result<Delivery, SendError> {
+        self.broadcast_bytes(P::KIND, P::TOPIC, payload.encode()).await
+    }
+
+    /// As [`Network::broadcast`], for bytes.
+    ///
+    /// # Errors
+    /// As [`Network::broadcast`].
+    pub async fn broadcast_bytes(
+        &self,
+        kind: Kind,
+        topic: Topic,
+        body: Bytes,
+    ) -> Result<Delivery, SendError> {
+        if kind.row().signed {
+            return self.core.consensus.send(Publish { kind, payload: body }).await?;
+        }
+        self.core.relay.send(Broadcast { kind, topic, body }).await?
+    }
+
+    /// Sends a payload to one node: directly if it is connected, else sealed to its key and
+    /// routed through peers.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send<P: Payload>(&self, to: NodeId, payload: P) -> Result<Delivery, SendError> {
+        let (kind, topic, body) = (P::KIND, P::TOPIC, payload.encode());
+        self.core.relay.send(SendTo { to, kind, topic, body }).await?
+    }
+
+    /// Asks a peer, any peer, or the best few one after the other, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`RequestError`]: no peer, refused, or no answer within `deadline`.
+    pub async fn request(
+        &self,
+        target: Target,
+        topic: Topic,
+        body: impl Into<Bytes>,
+        deadline: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let order = Ask { target, topic, body: body.into(), deadline };
+        self.core.requests.send(order).await.unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Every connected peer.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn peers(&self) -> Result<Vec<PeerInfo>, Stopped> {
+        self.core.peers(None).await
+    }
+
+    /// One connected peer.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn peer(&self, peer: NodeId) -> Result<Option<PeerInfo>, Stopped> {
+        Ok(self.core.peers(Some(peer)).await?.pop())
+    }
+
+    /// Why a peer has the score it has: every event that moved it; `None` for a stranger.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn explain(&self, peer: NodeId) -> Result<Option<Explanation>, Stopped> {
+        Ok(self.core.scoring.send(Explain { peer }).await?)
+    }
+
+    /// The chain's own judgement of a peer's behaviour.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn report(&self, peer: NodeId, report: Report, why: &str) -> Result<(), Stopped> {
+        Ok(self.core.scoring.send(TellReport { peer, report, why: why.to_owned() }).await?)
+    }
+
+    /// How far a peer is trusted, 0 to 1.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn trust(&self, peer: NodeId) -> Result<f64, Stopped> {
+        let scores = self.core.scoring.send(ScoresOf(vec![peer])).await?;
+        Ok(scores.first().map_or(0.0, |score| score.trust))
+    }
+
+    /// The bans in force.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn bans(&self) -> Result<Vec<BanRecord>, Stopped> {
+        Ok(self.core.scoring.send(Bans).await?)
+    }
+
+    /// Connects to an address and keeps at it.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn connect(&self, target: PeerAddress) -> Result<(), Stopped> {
+        Ok(self.core.manager.send(Connect { target }).await?)
+    }
+
+    /// Disconnects a peer and leaves it alone for a while; whether it was connected.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn disconnect(&self, peer: NodeId) -> Result<bool, Stopped> {
+        Ok(self.core.manager.send(Disconnect { peer }).await?)
+    }
+
+    /// Bans a peer. Returns when the ban is on disk.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn ban(
+        &self,
+        peer: NodeId,
+        why: &str,
+        duration: Option<Duration>,
+    ) -> Result<(), Stopped> {
+        Ok(self.core.scoring.send(Ban { peer, why: why.to_owned(), duration }).await?)
+    }
+
+    /// Lifts a ban; whether there was one.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn unban(&self, peer: NodeId) -> Result<bool, Stopped> {
+        Ok(self.core.scoring.send(Unban { peer }).await?)
+    }
+
+    /// Tells the network which validators there are; votes reach exactly these.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn set_validators(
+        &self,
+        validators: impl IntoIterator<Item = PublicKey>,
+    ) -> Result<(), Stopped> {
+        let set = SetValidators(validators.into_iter().collect());
+        self.core.relay.send(set.clone()).await?;
+        Ok(self.core.manager.send(set).await?)
+    }
+
+    /// Changes how a kind spreads, from now on.
+    ///
+    /// # Errors
+    /// [`SendError::WrongKind`] for kinds that do not spread; [`SendError::Stopped`].
+    pub async fn set_relay_mode(&self, kind: Kind, mode: RelayMode) -> Result<(), SendError> {
+        if kind.row().relay.is_none() {
+            return Err(SendError::WrongKind(kind));
+        }
+        Ok(self.core.relay.send(SetMode { kind, mode }).await?)
+    }
+
+    /// Publishes facts about the chain (its height, its head) in [`Status::chain`].
+    pub fn publish(&self, facts: impl IntoIterator<Item = (String, String)>) {
+        self.core.publish(facts.into_iter().collect::<BTreeMap<_, _>>());
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.core.events.subscribe()
+    }
+
+    /// The node at a glance.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn status(&self) -> Result<Status, Stopped> {
+        self.core.status().await
+    }
+
+    /// Waits until the node has at least `peers` peers.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn ready(&self, peers: usize) -> Result<(), Stopped> {
+        let mut events = self.subscribe();
+        loop {
+            if self.core.manager.send(PeerQuery(None)).await?.len() >= peers {
+                return Ok(());
+            }
+            let connected = |what: &What| matches!(what, What::PeerConnected { .. }).then_some(());
+            events.find(connected).await.ok_or(Stopped)?;
+        }
+    }
+
+    /// Says goodbye to every peer, writes what is to be kept, and stops.
+    pub async fn shutdown(&self) {
+        let _ = self.core.manager.send(Shutdown).await;
+        self.core.stop().await;
+    }
+}
+

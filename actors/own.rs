@@ -1,0 +1,103 @@
+//! Who this node is, shared by everything that speaks for it.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use peerstage_core::{
+    address::Address,
+    codec::{Capped, Text},
+    identity::{Keypair, NetworkId, NodeId, Purpose},
+    messages::{Hello, ValidatorProof, validator_proof_message},
+    record::{Capabilities, LIFE_MAX, NodeRecord, RecordError, Roles, ValidatorBinding},
+    time::{Millis, Time},
+};
+
+/// How often the record is signed anew: twice in its life, so that peers never hold a dead one.
+pub(crate) const RECORD_REFRESH: Millis = LIFE_MAX / 2;
+
+/// This node.
+pub(crate) struct OwnNode {
+    pub(crate) keypair: Keypair,
+    pub(crate) validator: Option<Keypair>,
+    pub(crate) network: NetworkId,
+    pub(crate) agent: String,
+    pub(crate) roles: Roles,
+    pub(crate) capabilities: Capabilities,
+    /// The height of the chain, as it last said.
+    pub(crate) height: AtomicU64,
+    record: Mutex<Vec<u8>>,
+}
+
+impl OwnNode {
+    pub(crate) fn new(
+        keypair: Keypair,
+        validator: Option<Keypair>,
+        network: NetworkId,
+        agent: String,
+        roles: Roles,
+        capabilities: Capabilities,
+    ) -> Self {
+        OwnNode {
+            keypair,
+            validator,
+            network,
+            agent,
+            roles,
+            capabilities,
+            height: AtomicU64::new(0),
+            record: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.keypair.node_id()
+    }
+
+    /// Signs the record anew. Its sequence is the time, so that it grows over restarts too.
+    pub(crate) fn sign_record(
+        &self,
+        wall: Time,
+        addresses: impl IntoIterator<Item = Address>,
+    ) -> Result<(), RecordError> {
+        let noise = x25519_public(&self.keypair);
+        let binding = |key: &Keypair| ValidatorBinding::sign(key, &self.network, &self.id());
+        let record = NodeRecord {
+            public_key: self.keypair.public(),
+            noise_key: noise,
+            addresses: Capped::first(addresses),
+            roles: self.roles,
+            capabilities: self.capabilities,
+            validator: self.validator.as_ref().map(binding),
+            sequence: wall.0,
+            issued: wall,
+            expires: wall.plus(LIFE_MAX),
+        };
+        let bytes = record.sign(&self.keypair, &self.network)?.encode()?;
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
+        Ok(())
+    }
+
+    /// Our greeting on a connection with this handshake hash, to a node seen at `observed`.
+    pub(crate) fn hello(&self, handshake_hash: &[u8; 32], observed: Address) -> Hello {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let signed = validator_proof_message(&self.id(), handshake_hash);
+        let prove = |key: &Keypair| ValidatorProof {
+            key: key.public(),
+            signature: key.sign(Purpose::ValidatorSession, &self.network, &signed),
+        };
+        Hello {
+            agent: Text::cut(&self.agent),
+            record: Capped::first(record),
+            height: self.height.load(Ordering::Relaxed),
+            observed,
+            validator: self.validator.as_ref().map(prove),
+        }
+    }
+}
+
+/// The public half of a node's Noise key.
+fn x25519_public(keypair: &Keypair) -> [u8; 32] {
+    *peerstage_core::noise::StaticKey::from_secret(*keypair.noise_secret()).public()
+}

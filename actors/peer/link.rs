@@ -1,0 +1,179 @@
+//! What connects a peer's actor to the rest of the node: bounded queues, one for each listener.
+
+use actix::Recipient;
+use peerstage_core::{
+    frame::Message,
+    identity::{NetworkId, NodeId, PublicKey},
+    kinds::Kind,
+    manager::{DialFailure, DialId, SessionId},
+    messages::{Hello, MessageId},
+    reason::{CloseReason, Closure},
+    record::VerifiedRecord,
+    scoring::Fault,
+    time::Millis,
+};
+
+use super::{Outbox, PeerOrder};
+use crate::{
+    scoring::Observation,
+    shell::{BytePermit, Queue},
+};
+
+/// A message on its way from a peer into the node; holds its share of the peer's budget.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection it came through.
+    pub session: SessionId,
+    /// The peer it came from.
+    pub peer: NodeId,
+    /// The message.
+    pub message: Message,
+    /// The hash of its body, for gossiped and routed kinds.
+    pub id: Option<MessageId>,
+    /// Gives the peer's budget back when the message has been dealt with.
+    pub permit: BytePermit,
+}
+
+/// A peer that has introduced itself and waits for its slot.
+#[derive(Debug)]
+pub struct Greeting {
+    /// Its connection.
+    pub session: SessionId,
+    /// Who it is.
+    pub peer: NodeId,
+    /// The validator it proved to speak for.
+    pub validator: Option<PublicKey>,
+    /// The handshake hash, the same on both sides.
+    pub channel: [u8; 32],
+    /// The Noise suite's name.
+    pub suite: &'static str,
+    /// What it said.
+    pub hello: Hello,
+    /// Its record, verified.
+    pub record: Box<VerifiedRecord>,
+    /// How to order it about.
+    pub orders: Recipient<PeerOrder>,
+    /// How to send to it.
+    pub outbox: Outbox,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// Why, and who said so.
+    pub closure: Closure,
+    /// What the peer did wrong, if it did.
+    pub fault: Option<Fault>,
+}
+
+/// What a connection tells the NetworkManager: at most one of each in its life.
+#[derive(Debug)]
+pub enum SessionEvent {
+    /// A dial did not become a session.
+    DialFailed {
+        /// The attempt.
+        attempt: DialId,
+        /// Why, for the machine.
+        failure: DialFailure,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// An accepted connection did not become a session.
+    AcceptFailed {
+        /// The session it would have been.
+        session: SessionId,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// It introduced itself.
+    Greeted(Box<Greeting>),
+    /// It has ended.
+    Ended(SessionId, SessionEnd),
+}
+
+/// Tells the NetworkManager how a session ends, exactly once, also when a panic ends it.
+#[derive(Debug)]
+pub struct SessionGuard {
+    session: SessionId,
+    events: Queue<SessionEvent>,
+    closure: Option<Closure>,
+    fault: Option<Fault>,
+}
+
+/// Where a peer's messages go.
+#[derive(Clone)]
+pub struct PeerLinks {
+    /// The network whose records are valid here.
+    pub network: NetworkId,
+    /// Gossip and routed messages, to the MessageRelay.
+    pub gossip: Queue<Arrival>,
+    /// Requests and responses.
+    pub requests: Queue<Arrival>,
+    /// Peer exchange, to the NetworkManager.
+    pub exchange: Queue<Arrival>,
+    /// What is observed of the peer, to PeerScoring.
+    pub observations: Queue<Observation>,
+}
+
+impl SessionGuard {
+    /// A guard for a session that has begun.
+    #[must_use]
+    pub fn new(session: SessionId, events: Queue<SessionEvent>) -> Self {
+        SessionGuard { session, events, closure: None, fault: None }
+    }
+
+    /// Why the session ends; the first reason stands.
+    pub fn set_closure(&mut self, closure: Closure) {
+        self.closure.get_or_insert(closure);
+    }
+
+    /// What the peer did wrong.
+    pub fn set_fault(&mut self, fault: Fault) {
+        self.fault = Some(fault);
+    }
+
+    /// Whether the session has a reason to end that needs no goodbye.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.fault.is_none()
+            && self.closure.is_some_and(|c| c.reason == CloseReason::ProtocolError && !c.by_remote)
+    }
+
+    /// Hands the peer's introduction on.
+    pub fn greeted(&self, greeting: Greeting) {
+        // Can't be full: see the queue's size where it is made.
+        let _ = self.events.push(SessionEvent::Greeted(Box::new(greeting)));
+    }
+}
+
+impl Drop for SessionGuard {
+    /// Runs while a panic unwinds, so it must not panic itself.
+    fn drop(&mut self) {
+        let closure = if std::thread::panicking() {
+            metrics::counter!("peerstage_peer_panics_total").increment(1);
+            Closure::local(CloseReason::Panicked)
+        } else {
+            self.closure.unwrap_or(Closure::local(CloseReason::ConnectionLost))
+        };
+        let end = SessionEnd { closure, fault: self.fault };
+        let _ = self.events.push(SessionEvent::Ended(self.session, end));
+    }
+}
+
+impl PeerLinks {
+    /// Sends an arrival to its listener. The queues hold more than all the peers' budgets, so
+    /// they are only full when the node is drowning: then the message is dropped and counted.
+    pub fn route(&self, arrival: Arrival) {
+        let queue = match arrival.message.kind {
+            Kind::Request | Kind::Response => &self.requests,
+            Kind::PeersRequest | Kind::Peers => &self.exchange,
+            _ => &self.gossip,
+        };
+        let _ = queue.push(arrival);
+    }
+
+    /// Reports a measured round trip.
+    pub fn round_trip(&self, peer: NodeId, ms: Millis) {
+        let _ = self.observations.push(Observation::RoundTrip { peer, ms });
+    }
+}

@@ -1,0 +1,453 @@
+//! The Peer actor: one a connection, around the [`Connection`] machine and the Noise transport.
+//!
+//! It reads records, hands whole messages up through bounded queues, and writes what the relay
+//! put into its [`Outbox`]. Its death, in order or by panic, closes this connection, frees its
+//! slot and is told to the NetworkManager exactly once; nobody else notices.
+
+mod link;
+mod outbox;
+mod streams;
+
+use std::{cell::RefCell, rc::Rc};
+
+use actix::{Actor, ActorContext, Context, Handler, Message, Recipient, StreamHandler};
+use bytes::{Bytes, BytesMut};
+use peerstage_core::{
+    codec,
+    connection::{self, Action, Connection, End, Violation},
+    frame::{self, FrameError, RECORD_MAX},
+    identity::NodeId,
+    kinds::Kind,
+    lanes::{Lanes, plain},
+    manager::SessionId,
+    messages::{Disconnect, Hello, MessageId},
+    noise::{Opener, Sealer},
+    reason::{CloseReason, Closure},
+    record::{SignedRecord, VerifiedRecord},
+    scoring::Fault,
+    time::{Millis, Time, earliest},
+};
+
+pub use link::{Arrival, Greeting, PeerLinks, SessionEnd, SessionEvent, SessionGuard};
+pub use outbox::{Outbox, PeerCounters};
+use streams::{Arrived, Reader, WriteBuffer, Writer, WriterReady};
+
+use crate::{
+    clock::Clock,
+    shell::{ByteBudget, Shell, Timer, injected_panic, step},
+    transport::Io,
+};
+
+/// Sealed bytes that may wait for the socket: two full records, so that a vote that is queued
+/// now waits behind no more (measured in records, see `docs/protocol.md`).
+const WRITE_AHEAD: usize = RECORD_MAX;
+/// How long the socket may take nothing while bytes wait, ms (attack row 43: cut within 20 s).
+const WRITE_STALL_MS: Millis = 15_000;
+/// How long a goodbye may take to leave, ms.
+const GOODBYE_MS: Millis = 1_000;
+
+/// Orders from the NetworkManager; at most a handful in a peer's life.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub enum PeerOrder {
+    /// The peer has its slot: deliver its messages from now on.
+    Accept,
+    /// Say goodbye and end.
+    Close(CloseReason, Millis),
+    /// A test wants to see what a panic does.
+    #[doc(hidden)]
+    Panic,
+}
+
+/// What the peer actor is made of.
+pub struct PeerParts {
+    /// The connection's number.
+    pub session: SessionId,
+    /// Who the other side proved to be.
+    pub remote: NodeId,
+    /// Bytes that arrived with the end of the handshake.
+    pub leftover: BytesMut,
+    /// Our direction's keys.
+    pub sealer: Sealer,
+    /// The remote's direction's keys.
+    pub opener: Opener,
+    /// The Noise suite's name.
+    pub suite: &'static str,
+    /// What is fixed for the connection.
+    pub terms: connection::Terms,
+    /// Our greeting.
+    pub hello: Hello,
+    /// First ping nonce.
+    pub nonce: u64,
+    /// Bytes that may wait to be sent.
+    pub queue_bytes: usize,
+    /// Bytes that may wait inside the node.
+    pub budget_bytes: usize,
+    /// Where its messages go.
+    pub links: PeerLinks,
+    /// Tells the NetworkManager of the end, whatever happens.
+    pub guard: SessionGuard,
+    /// The clock.
+    pub clock: Clock,
+}
+
+enum Phase {
+    /// Greeting; messages that arrive early wait here, bounded by the peer's budget.
+    Greeting(Vec<Arrival>),
+    Open,
+    /// The goodbye is on its way.
+    Closing(Time),
+}
+
+/// The actor of one connection.
+pub struct Peer {
+    session: SessionId,
+    remote: NodeId,
+    suite: &'static str,
+    channel: [u8; 32],
+    connection: Connection,
+    sealer: Sealer,
+    opener: Opener,
+    phase: Phase,
+    unread: BytesMut,
+    outbox: Outbox,
+    buffer: Rc<RefCell<WriteBuffer>>,
+    /// Bytes written when the buffer was last seen moving, and when.
+    progress: (u64, Time),
+    budget: ByteBudget,
+    links: PeerLinks,
+    guard: SessionGuard,
+    first_actions: Vec<Action>,
+    timer: Timer,
+    clock: Clock,
+}
+
+impl Peer {
+    /// Starts the actor on the current thread.
+    pub fn launch(io: Box<dyn Io>, parts: PeerParts) {
+        let PeerParts { links, guard, clock, .. } = parts;
+        let now = clock.now();
+        let channel = parts.terms.handshake_hash;
+        let mut first_actions = Vec::new();
+        let connection =
+            Connection::new(now, parts.terms, &parts.hello, parts.nonce, &mut first_actions);
+        let outbox = Outbox::new(now, parts.queue_bytes);
+        let buffer = Rc::new(RefCell::new(WriteBuffer::default()));
+        let budget = ByteBudget::new(parts.budget_bytes);
+        let (read, write) = tokio::io::split(io);
+        let reader = Reader::new(read, budget.clone(), parts.leftover);
+        let writer = Writer::new(write, Rc::clone(&buffer), outbox.clone(), clock.clone());
+        Peer::create(|ctx| {
+            <Self as StreamHandler<Arrived>>::add_stream(reader, ctx);
+            <Self as StreamHandler<WriterReady>>::add_stream(writer, ctx);
+            Peer {
+                session: parts.session,
+                remote: parts.remote,
+                suite: parts.suite,
+                channel,
+                connection,
+                sealer: parts.sealer,
+                opener: parts.opener,
+                phase: Phase::Greeting(Vec::new()),
+                unread: BytesMut::new(),
+                outbox,
+                buffer,
+                progress: (0, now),
+                budget,
+                links,
+                guard,
+                first_actions,
+                timer: Timer::default(),
+                clock,
+            }
+        });
+    }
+
+    fn on_bytes(&mut self, now: Time, bytes: BytesMut, out: &mut Vec<Action>) {
+        let counters = self.outbox.counters();
+        counters.bytes_in.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        if self.unread.is_empty() {
+            self.unread = bytes;
+        } else {
+            self.unread.extend_from_slice(&bytes);
+        }
+        loop {
+            match self.opener.open(&mut self.unread) {
+                Ok(Some(record)) => self.connection.on_record(now, record.freeze(), out),
+                Ok(None) => return,
+                Err(error) => {
+                    // On an ordered stream a bad record is the peer's doing or an attacker's on
+                    // the path; it can't be told apart, so nobody is penalised.
+                    tracing::debug!(peer = %self.remote.short(), %error, "record refused");
+                    self.unread.clear();
+                    return self.guard.set_closure(Closure::local(CloseReason::ProtocolError));
+                }
+            }
+        }
+    }
+
+    /// Seals what is ready, as long as the socket keeps up.
+    fn seal(&mut self, now: Time) {
+        let mut buffer = self.buffer.borrow_mut();
+        while buffer.bytes.len() < WRITE_AHEAD {
+            let mut record = BytesMut::new();
+            self.outbox.fill(now, &mut record, RECORD_MAX);
+            if record.is_empty() || self.sealer.seal(&[&record], &mut buffer.bytes).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends the connection from this side, telling the other why.
+    fn say_goodbye(&mut self, now: Time, reason: CloseReason, retry_after: Millis) {
+        if matches!(self.phase, Phase::Closing(_)) {
+            return;
+        }
+        self.phase = Phase::Closing(now.plus(GOODBYE_MS));
+        self.guard.set_closure(Closure::local(reason));
+        let goodbye = Disconnect {
+            reason: reason.code(),
+            retry_after_ms: u32::try_from(retry_after).unwrap_or(u32::MAX),
+        };
+        let mut last = Lanes::new(now, frame::FRAME_PAYLOAD_MAX);
+        if let Ok(body) = codec::encode(&goodbye) {
+            last.push(plain(Kind::Disconnect, body));
+        }
+        let mut record = BytesMut::new();
+        last.fill(now, &mut record, RECORD_MAX);
+        let mut buffer = self.buffer.borrow_mut();
+        if self.sealer.seal(&[&record], &mut buffer.bytes).is_err() {
+            buffer.bytes.clear();
+        }
+        drop(buffer);
+        self.outbox.wake();
+    }
+
+    fn greeted(&mut self, hello: Hello, ctx: &mut Context<Self>) {
+        let record = SignedRecord::decode(&hello.record)
+            .and_then(|record| record.verify(&self.links.network, self.clock.wall()));
+        let record = match record {
+            Ok(record) if record.node() == self.remote => record,
+            Ok(_) => return self.fault(Fault::InvalidRecord, CloseReason::ProtocolError),
+            Err(error) if error.is_fault() => {
+                return self.fault(Fault::InvalidRecord, CloseReason::ProtocolError);
+            }
+            Err(error) => {
+                tracing::info!(peer = %self.remote.short(), %error, "record refused");
+                return self.say_goodbye(self.clock.now(), CloseReason::HandshakeFailed, 0);
+            }
+        };
+        let greeting = Greeting {
+            session: self.session,
+            peer: self.remote,
+            validator: self.connection.validator(),
+            channel: self.channel,
+            suite: self.suite,
+            hello,
+            record: Box::<VerifiedRecord>::new(record),
+            orders: Self::recipient(ctx),
+            outbox: self.outbox.clone(),
+        };
+        self.guard.greeted(greeting);
+    }
+
+    fn recipient(ctx: &mut Context<Self>) -> Recipient<PeerOrder> {
+        use actix::AsyncContext;
+        ctx.address().recipient()
+    }
+
+    fn fault(&mut self, fault: Fault, reason: CloseReason) {
+        self.guard.set_fault(fault);
+        self.say_goodbye(self.clock.now(), reason, 0);
+    }
+
+    fn deliver(&mut self, message: frame::Message) {
+        let permit = self.budget.book(message.body.len() + message.header.len());
+        let id = message
+            .kind
+            .row()
+            .relay
+            .or((message.kind == Kind::Routed).then_some(peerstage_core::kinds::RelayMode::Flood))
+            .map(|_| MessageId::of(message.kind, &message.body));
+        let arrival = Arrival { session: self.session, peer: self.remote, message, id, permit };
+        match &mut self.phase {
+            Phase::Greeting(early) => early.push(arrival),
+            Phase::Open => self.links.route(arrival),
+            Phase::Closing(_) => {}
+        }
+    }
+
+    fn end(&mut self, end: End, ctx: &mut Context<Self>) {
+        match end {
+            End::Violation(violation) => {
+                tracing::debug!(peer = %self.remote.short(), %violation, "violation");
+                self.fault(fault_of(&violation), CloseReason::ProtocolError);
+            }
+            End::HelloTimeout => {
+                self.say_goodbye(self.clock.now(), CloseReason::HandshakeTimeout, 0);
+            }
+            End::PingTimeout => self.say_goodbye(self.clock.now(), CloseReason::PingTimeout, 0),
+            End::TooSlow => self.say_goodbye(self.clock.now(), CloseReason::SlowReader, 0),
+            End::Remote { reason, retry_after_ms } => {
+                let reason = CloseReason::from_code(reason);
+                self.guard.set_closure(Closure::remote(reason, u64::from(retry_after_ms)));
+                ctx.stop();
+            }
+        }
+    }
+
+    /// Looks at the socket's progress after every input.
+    fn after_io(&mut self, now: Time, ctx: &mut Context<Self>) {
+        let (written, waiting) = {
+            let buffer = self.buffer.borrow();
+            (buffer.written, buffer.bytes.len())
+        };
+        if written != self.progress.0 || waiting == 0 {
+            let counters = self.outbox.counters();
+            counters.bytes_out.store(written, std::sync::atomic::Ordering::Relaxed);
+            self.progress = (written, now);
+        }
+        if self.outbox.is_overflowed() || now.since(self.progress.1) >= WRITE_STALL_MS {
+            self.guard.set_closure(Closure::local(CloseReason::SlowReader));
+            ctx.stop();
+        }
+        if let Phase::Closing(until) = self.phase
+            && (waiting == 0 || now >= until)
+        {
+            ctx.stop();
+        }
+        if self.guard.is_broken() {
+            ctx.stop();
+        }
+    }
+}
+
+/// The fault that a violation of the wire rules is.
+fn fault_of(violation: &Violation) -> Fault {
+    match violation {
+        Violation::Frame(FrameError::Oversized { .. }) => Fault::OversizedMessage,
+        Violation::Frame(FrameError::UnknownKind(_)) => Fault::UnknownKind,
+        Violation::Frame(_) | Violation::Malformed(_) => Fault::MalformedMessage,
+        Violation::OutOfTurn(_) => Fault::ProtocolViolation,
+        Violation::TooMany(_) | Violation::TooManyRecords => Fault::Spam,
+        Violation::WrongRole(_) => Fault::WrongRole,
+        Violation::FalseProof => Fault::Handshake,
+    }
+}
+
+impl Actor for Peer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let first = std::mem::take(&mut self.first_actions);
+        step(self, ctx, |_, _, out| out.extend(first));
+    }
+}
+
+impl Shell for Peer {
+    type Action = Action;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if let Phase::Closing(until) = self.phase {
+            return Some(until);
+        }
+        let buffer = self.buffer.borrow();
+        let socket = if buffer.bytes.is_empty() {
+            // Messages that are paced wake the writer when their time has come.
+            let now = self.clock.now();
+            self.outbox.ready_at(now).filter(|at| *at > now)
+        } else {
+            Some(self.progress.1.plus(WRITE_STALL_MS))
+        };
+        earliest(self.connection.deadline(), socket)
+    }
+
+    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.connection.on_deadline(now, out);
+        self.outbox.wake();
+    }
+
+    fn perform(&mut self, action: Action, ctx: &mut Context<Self>) {
+        match action {
+            Action::Send(message) => {
+                self.outbox.push(message);
+            }
+            Action::Greeted(hello) => self.greeted(*hello, ctx),
+            Action::Deliver(message) => self.deliver(message),
+            Action::RoundTrip(ms) => {
+                self.outbox.counters().set_round_trip(ms);
+                self.links.round_trip(self.remote, ms);
+            }
+            Action::End(end) => self.end(end, ctx),
+        }
+    }
+}
+
+/// One input, then a look at the socket.
+fn act(
+    peer: &mut Peer,
+    ctx: &mut Context<Peer>,
+    input: impl FnOnce(&mut Peer, Time, &mut Vec<Action>),
+) {
+    step(peer, ctx, input);
+    let now = peer.clock.now();
+    peer.after_io(now, ctx);
+}
+
+impl StreamHandler<Arrived> for Peer {
+    fn handle(&mut self, Arrived(read): Arrived, ctx: &mut Context<Self>) {
+        match read {
+            Ok(bytes) => act(self, ctx, |peer, now, out| {
+                if !matches!(peer.phase, Phase::Closing(_)) {
+                    peer.on_bytes(now, bytes, out);
+                }
+            }),
+            Err(error) => {
+                tracing::debug!(peer = %self.remote.short(), %error, "connection lost");
+                ctx.stop();
+            }
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl StreamHandler<WriterReady> for Peer {
+    fn handle(&mut self, WriterReady(ready): WriterReady, ctx: &mut Context<Self>) {
+        if ready.is_err() {
+            return ctx.stop();
+        }
+        act(self, ctx, |peer, now, _| {
+            if !matches!(peer.phase, Phase::Closing(_)) {
+                peer.seal(now);
+            }
+        });
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<PeerOrder> for Peer {
+    type Result = ();
+
+    fn handle(&mut self, order: PeerOrder, ctx: &mut Context<Self>) {
+        act(self, ctx, |peer, now, _| match order {
+            PeerOrder::Accept => {
+                if let Phase::Greeting(early) = std::mem::replace(&mut peer.phase, Phase::Open) {
+                    early.into_iter().for_each(|arrival| peer.links.route(arrival));
+                }
+            }
+            PeerOrder::Close(reason, retry_after) => peer.say_goodbye(now, reason, retry_after),
+            PeerOrder::Panic => injected_panic(true),
+        });
+    }
+}
+

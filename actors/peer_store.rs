@@ -1,0 +1,266 @@
+//! The PeerStore actor: what outlives a restart, written behind the network's back.
+//!
+//! Bans are synced before they are acknowledged; everything else is written when the disk has
+//! time. A store in trouble never stops the network: it raises an alarm and tries again.
+
+use actix::{Actor, Context, Handler, Message, Recipient, ResponseFuture};
+use bytes::Bytes;
+use peerstage_core::{
+    address::Address,
+    book::BookEntry,
+    codec,
+    identity::NodeId,
+    record::SignedRecord,
+    scoring::{BanRecord, ScoreRecord},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
+
+use crate::{
+    clock::Clock,
+    events::{Event, What},
+    shell::{Lifeline, tell},
+    store::{StoreBackend, StoreError, StoreHealth, StoreWriter, Table, WriteBatch},
+};
+
+/// Entries read at once when a node starts.
+const PAGE: usize = 1_024;
+/// The longest stored value that is read back, bytes.
+const VALUE_MAX: usize = 1024 * 1024;
+
+/// One thing to keep or to forget.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A ban; synced before it is acknowledged.
+    Ban(Box<BanRecord>),
+    /// A ban that ended; synced too, so that it doesn't come back.
+    ForgetBan(NodeId),
+    /// A score with its history.
+    Score(Box<ScoreRecord>),
+    /// A score that is not tracked any more.
+    ForgetScore(NodeId),
+    /// An address and what is known of it.
+    Address(Box<BookEntry>),
+    /// An address that was forgotten.
+    ForgetAddress(Address),
+    /// A node's record.
+    Record(Box<SignedRecord>),
+    /// A record that expired.
+    ForgetRecord(NodeId),
+}
+
+/// Keeps entries; answered when the bans among them are on disk.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Keep(pub Vec<Entry>);
+
+/// How is the store?
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "String")]
+pub struct StoreQuery;
+
+/// Write what is queued and close the database; answered when that is done.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct CloseStore;
+
+/// What the store still knew.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Bans.
+    pub bans: Vec<BanRecord>,
+    /// Scores.
+    pub scores: Vec<ScoreRecord>,
+    /// Addresses.
+    pub addresses: Vec<BookEntry>,
+    /// Records, not verified.
+    pub records: Vec<SignedRecord>,
+    /// Values that could not be read, and were left out.
+    pub unreadable: usize,
+}
+
+/// The actor.
+pub struct PeerStore {
+    writer: Option<StoreWriter>,
+    backend: &'static str,
+    events: Recipient<Event>,
+    clock: Clock,
+    alarmed: bool,
+    lifeline: Lifeline,
+}
+
+/// Reads everything a node needs at its start.
+///
+/// # Errors
+/// [`StoreError`] if the store can't be read at all; single values that don't decode are left
+/// out and counted.
+pub fn restore(backend: &dyn StoreBackend) -> Result<Restored, StoreError> {
+    let mut restored = Restored::default();
+    let Restored { bans, scores, addresses, records, unreadable } = &mut restored;
+    read(backend, Table::Bans, bans, unreadable)?;
+    read(backend, Table::Scores, scores, unreadable)?;
+    read(backend, Table::Peers, addresses, unreadable)?;
+    read(backend, Table::Records, records, unreadable)?;
+    Ok(restored)
+}
+
+fn read<T: DeserializeOwned>(
+    backend: &dyn StoreBackend,
+    table: Table,
+    values: &mut Vec<T>,
+    unreadable: &mut usize,
+) -> Result<(), StoreError> {
+    let mut after: Option<Bytes> = None;
+    loop {
+        let page = backend.scan(table, after.as_deref(), PAGE)?;
+        let full = page.len() == PAGE;
+        after = page.last().map(|(key, _)| key.clone());
+        for (_, value) in page {
+            match codec::decode(&value, VALUE_MAX) {
+                Ok(value) => values.push(value),
+                Err(_) => *unreadable += 1,
+            }
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+impl PeerStore {
+    /// The actor around a writer.
+    #[must_use]
+    pub fn new(
+        writer: StoreWriter,
+        backend: &'static str,
+        events: Recipient<Event>,
+        clock: Clock,
+        lifeline: Lifeline,
+    ) -> Self {
+        PeerStore { writer: Some(writer), backend, events, clock, alarmed: false, lifeline }
+    }
+
+    /// Tells the operator once when the store gets into trouble, and once when it is out.
+    fn watch(&mut self) {
+        let Some(writer) = &self.writer else { return };
+        let health = writer.health();
+        let trouble = health != StoreHealth::Healthy;
+        metrics::gauge!("peerstage_store_healthy").set(if trouble { 0.0 } else { 1.0 });
+        if trouble && !self.alarmed {
+            let text = format!("the peer store fails: {health:?}");
+            let what = What::Alarm { name: "store", text };
+            tell("event", &self.events, Event { at: self.clock.now(), what });
+        }
+        self.alarmed = trouble;
+    }
+}
+
+fn batch(entries: Vec<Entry>) -> Result<WriteBatch, StoreError> {
+    let mut batch = WriteBatch::new();
+    for entry in entries {
+        let (table, key, value) = row(&entry);
+        batch.set(table, key.into(), value.map(Bytes::from))?;
+    }
+    Ok(batch)
+}
+
+/// Where an entry goes; no value means that it is deleted.
+fn row(entry: &Entry) -> (Table, Vec<u8>, Option<Vec<u8>>) {
+    fn bytes<T: Serialize>(value: &T) -> Option<Vec<u8>> {
+        codec::encode(value).ok()
+    }
+    let of = |id: &NodeId| id.0.to_vec();
+    match entry {
+        Entry::Ban(ban) => (Table::Bans, of(&ban.peer), bytes(ban)),
+        Entry::ForgetBan(peer) => (Table::Bans, of(peer), None),
+        Entry::Score(score) => (Table::Scores, of(&score.peer), bytes(score)),
+        Entry::ForgetScore(peer) => (Table::Scores, of(peer), None),
+        Entry::Address(entry) => {
+            (Table::Peers, bytes(&entry.address).unwrap_or_default(), bytes(entry))
+        }
+        Entry::ForgetAddress(address) => {
+            (Table::Peers, bytes(address).unwrap_or_default(), None)
+        }
+        Entry::Record(record) => {
+            (Table::Records, of(&record.record.public_key.node_id()), bytes(record))
+        }
+        Entry::ForgetRecord(peer) => (Table::Records, of(peer), None),
+    }
+}
+
+impl Actor for PeerStore {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(4_096);
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        if !std::thread::panicking() {
+            self.lifeline.release();
+        }
+    }
+}
+
+impl Handler<Keep> for PeerStore {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Keep(entries): Keep, _: &mut Context<Self>) -> Self::Result {
+        self.watch();
+        let Some(writer) = &self.writer else { return Box::pin(async {}) };
+        let batch = match batch(entries) {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!(%error, "an entry can't be stored");
+                return Box::pin(async {});
+            }
+        };
+        if !batch.touches(Table::Bans) {
+            let dropped = writer.write(&batch);
+            metrics::counter!("peerstage_store_dropped_total").increment(dropped);
+            return Box::pin(async {});
+        }
+        let (done, written) = oneshot::channel();
+        let queued = writer.write_synced(
+            batch,
+            Box::new(move |result| {
+                let _ = done.send(result);
+            }),
+        );
+        if queued.is_err() {
+            tracing::error!("the store's queue is full: a ban is only kept in memory");
+        }
+        Box::pin(async move {
+            if let Ok(Err(error)) = written.await {
+                tracing::error!(%error, "a ban is only kept in memory");
+            }
+        })
+    }
+}
+
+impl Handler<StoreQuery> for PeerStore {
+    type Result = String;
+
+    fn handle(&mut self, StoreQuery: StoreQuery, _: &mut Context<Self>) -> String {
+        self.watch();
+        let health = match self.writer.as_ref().map(StoreWriter::health) {
+            Some(StoreHealth::Healthy) => "healthy".to_owned(),
+            Some(StoreHealth::Degraded { error, .. }) => format!("degraded: {error}"),
+            Some(StoreHealth::Failed(error)) => format!("failed: {error}"),
+            None => "closed".to_owned(),
+        };
+        format!("{} ({health})", self.backend)
+    }
+}
+
+impl Handler<CloseStore> for PeerStore {
+    type Result = ();
+
+    fn handle(&mut self, CloseStore: CloseStore, _: &mut Context<Self>) {
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.shutdown()
+        {
+            tracing::error!(%error, "the peer store did not close in order");
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The MessageRelay actor: every gossiped message passes here, in and out.
+
+mod messages;
+
+use std::collections::BTreeMap;
+
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, StreamHandler};
+use peerstage_core::{
+    identity::{NetworkId, NodeId},
+    kinds::Kind,
+    lanes::Pushed,
+    messages::{MessageId, Outgoing, Signed},
+    relay::{self, Action, DropReason, Inbound, Relay, RelayFault, VerdictTicket},
+    scoring::Fault,
+    time::Time,
+};
+
+pub use messages::{
+    Broadcast, Counts, CountsQuery, PeerDown, PeerUp, RecordSeen, SendTo, SetMode,
+};
+pub(crate) use messages::Verified;
+
+use crate::{
+    bridge::{Judge, JudgeRecipient, Judged, verdict_label},
+    clock::Clock,
+    events::{Event, What},
+    manager::SetValidators,
+    network::SendError,
+    payload::Delivery,
+    peer::{Arrival, Outbox},
+    scoring::{Observation, Scored},
+    shell::{BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, step, tell},
+};
+
+/// Whom the relay talks to.
+pub struct RelayLinks {
+    /// Verdicts on blocks, transactions and custom messages.
+    pub blockchain: JudgeRecipient,
+    /// Verdicts on proposals and votes.
+    pub consensus: JudgeRecipient,
+    /// What peers did.
+    pub observations: Queue<Observation>,
+    /// What happened.
+    pub events: Recipient<Event>,
+}
+
+/// The queues into the relay.
+pub struct RelayInputs {
+    /// From the peers.
+    pub arrivals: QueueStream<Arrival>,
+    /// From the bridges.
+    pub verdicts: QueueStream<Judged>,
+    /// From the workers.
+    pub verified: (Queue<Verified>, QueueStream<Verified>),
+}
+
+/// The actor.
+pub struct MessageRelay {
+    machine: Relay,
+    network: NetworkId,
+    peers: BTreeMap<NodeId, Outbox>,
+    links: RelayLinks,
+    inputs: Option<RelayInputs>,
+    verified: Queue<Verified>,
+    workers: Workers,
+    counts: Counts,
+    /// The permit of the message that is being looked at.
+    permit: Option<BytePermit>,
+    /// Sends of the current step that found a full queue.
+    refused: usize,
+    timer: Timer,
+    clock: Clock,
+    lifeline: Lifeline,
+}
+
+impl MessageRelay {
+    /// The actor around its machine.
+    #[must_use]
+    pub fn new(
+        machine: Relay,
+        network: NetworkId,
+        links: RelayLinks,
+        inputs: RelayInputs,
+        workers: Workers,
+        clock: Clock,
+        lifeline: Lifeline,
+    ) -> Self {
+        MessageRelay {
+            machine,
+            network,
+            peers: BTreeMap::new(),
+            links,
+            verified: inputs.verified.0.clone(),
+            inputs: Some(inputs),
+            workers,
+            counts: Counts::default(),
+            permit: None,
+            refused: 0,
+            timer: Timer::default(),
+            clock,
+            lifeline,
+        }
+    }
+
+    fn send(&mut self, to: Vec<NodeId>, id: Option<MessageId>, message: &Outgoing) {
+        let kind = message.kind;
+        for peer in to {
+            let pushed = self.peers.get(&peer).map(|outbox| outbox.push(message.clone()));
+            if matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_))) {
+                self.counts.of(kind).sent += 1;
+                continue;
+            }
+            self.refused += 1;
+            if let Some(id) = id {
+                // Only bookkeeping: the machine orders nothing for a refused message.
+                let mut orders = Vec::new();
+                self.machine.on_queue_result(peer, kind, id, false, &mut orders);
+                for order in orders {
+                    self.count_order(&order);
+                }
+            }
+        }
+    }
+
+    fn count_order(&mut self, order: &Action) {
+        if let Action::Count { kind, reason } = order {
+            self.count(*kind, *reason);
+        }
+    }
+
+    fn count(&mut self, kind: Kind, reason: DropReason) {
+        if reason == DropReason::Duplicate {
+            self.counts.of(kind).duplicates += 1;
+        }
+        *self.counts.drops.entry(reason.name()).or_default() += 1;
+        metrics::counter!(
+            "peerstage_relay_not_done_total", "kind" => kind.name(), "reason" => reason.name()
+        )
+        .increment(1);
+    }
+
+    fn judge(&mut self, ticket: VerdictTicket, message: relay::Delivered) {
+        self.counts.of(message.kind).received += 1;
+        let bridge = if message.kind.row().signed {
+            &self.links.consensus
+        } else {
+            &self.links.blockchain
+        };
+        tell("judge", bridge, Judge { ticket, message, permit: self.permit.take() });
+    }
+
+    fn verify(&mut self, ticket: VerdictTicket, kind: Kind, body: bytes::Bytes) {
+        let (network, permit) = (self.network, self.permit.take());
+        let (workers, verified) = (self.workers.clone(), self.verified.clone());
+        actix_rt::spawn(async move {
+            let check = move || {
+                Signed::parse(&body).is_some_and(|signed| signed.verify(kind, &network))
+            };
+            if let Ok(valid) = workers.run(check).await {
+                let _ = verified.push(Verified { ticket, valid, permit });
+            }
+        });
+    }
+
+    /// Runs an order of the chain and tells what became of it.
+    fn order(
+        &mut self,
+        ctx: &mut Context<Self>,
+        order: impl FnOnce(
+            &mut Relay,
+            Time,
+            &mut Vec<Action>,
+        ) -> Result<relay::Broadcast, relay::RelayError>,
+    ) -> Result<Delivery, SendError> {
+        self.refused = 0;
+        let wall = self.clock.wall();
+        let sent = step(self, ctx, |actor, now, out| {
+            actor.machine.on_wall(wall);
+            order(&mut actor.machine, now, out)
+        })?;
+        let lazy = self.refused;
+        let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(lazy);
+        Ok(Delivery { queued, lazy, dropped: 0 })
+    }
+
+    fn arrived(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
+        let Arrival { peer, message, id, permit, .. } = arrival;
+        let id = id.unwrap_or(MessageId([0; 32]));
+        self.permit = Some(permit);
+        let wall = self.clock.wall();
+        let inbound = Inbound {
+            peer,
+            kind: message.kind,
+            header: message.header,
+            body: message.body,
+            id,
+            first_byte: message.first_byte,
+        };
+        step(self, ctx, |actor, now, out| actor.machine.on_message(now, wall, inbound, out));
+        self.permit = None;
+    }
+
+    fn judged(&mut self, judged: Judged, ctx: &mut Context<Self>) {
+        let Judged { ticket, verdict, about } = judged;
+        if let Some(about) = about {
+            let counts = self.counts.of(about.kind);
+            match &verdict {
+                relay::Verdict::Accept => counts.accepted += 1,
+                relay::Verdict::Reject(_) => counts.rejected += 1,
+                relay::Verdict::Ignore => {}
+            }
+            let what = What::Received {
+                kind: about.kind,
+                id: about.id,
+                from: about.from,
+                verdict: verdict_label(&verdict),
+                first_byte: about.first_byte,
+            };
+            tell("event", &self.links.events, Event { at: self.clock.now(), what });
+        }
+        step(self, ctx, |actor, now, out| actor.machine.on_verdict(now, ticket, verdict, out));
+    }
+}
+
+/// The scoring fault that a relay fault is.
+fn fault_of(fault: RelayFault) -> Fault {
+    match fault {
+        RelayFault::InvalidBlock => Fault::InvalidBlock,
+        RelayFault::InvalidTransaction => Fault::InvalidTransaction,
+        RelayFault::InvalidVote => Fault::InvalidVote,
+        RelayFault::WrongRole => Fault::WrongRole,
+        RelayFault::MalformedMessage => Fault::MalformedMessage,
+        RelayFault::DuplicateFlood => Fault::DuplicateFlood,
+        RelayFault::Replay => Fault::Replay,
+        RelayFault::ProtocolViolation => Fault::ProtocolViolation,
+    }
+}
+
+impl Actor for MessageRelay {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(16_384);
+        if let Some(inputs) = self.inputs.take() {
+            ctx.add_stream(inputs.arrivals);
+            ctx.add_stream(inputs.verdicts);
+            ctx.add_stream(inputs.verified.1);
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        if !std::thread::panicking() {
+            self.lifeline.release();
+        }
+    }
+}
+
+impl Shell for MessageRelay {
+    type Action = Action;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.machine.deadline()
+    }
+
+    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.machine.on_deadline(now, out);
+    }
+
+    fn perform(&mut self, action: Action, _: &mut Context<Self>) {
+        match action {
+            Action::Send { to, id, message } => self.send(to, id, &message),
+            Action::Verify { ticket, kind, body } => self.verify(ticket, kind, body),
+            Action::Judge { ticket, message } => self.judge(ticket, message),
+            Action::Deliver(message) => {
+                // No verdict is waited for: the bridge hands it over and the answer is dropped.
+                self.judge(VerdictTicket(u64::MAX), message);
+            }
+            Action::Penalise { peer, fault, detail } => {
+                tracing::debug!(peer = %peer.short(), fault = fault.name(), detail, "fault");
+                let fault = fault_of(fault);
+                let _ = self.links.observations.push(Observation::Fault { peer, fault });
+            }
+            Action::Credit { peer, kind, delivery } => {
+                let seen = Observation::Delivered { peer, kind, delivery };
+                let _ = self.links.observations.push(seen);
+            }
+            Action::Count { kind, reason } => self.count(kind, reason),
+        }
+    }
+}
+
+impl StreamHandler<Vec<Arrival>> for MessageRelay {
+    fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
+        for arrival in arrivals {
+            self.arrived(arrival, ctx);
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl StreamHandler<Vec<Judged>> for MessageRelay {
+    fn handle(&mut self, verdicts: Vec<Judged>, ctx: &mut Context<Self>) {
+        for judged in verdicts {
+            self.judged(judged, ctx);
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl StreamHandler<Vec<Verified>> for MessageRelay {
+    fn handle(&mut self, verified: Vec<Verified>, ctx: &mut Context<Self>) {
+        for Verified { ticket, valid, permit } in verified {
+            self.permit = permit;
+            step(self, ctx, |actor, now, out| actor.machine.on_verified(now, ticket, valid, out));
+            self.permit = None;
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<Broadcast> for MessageRelay {
+    type Result = Result<Delivery, SendError>;
+
+    fn handle(&mut self, order: Broadcast, ctx: &mut Context<Self>) -> Self::Result {
+        let Broadcast { kind, topic, body } = order;
+        self.order(ctx, |machine, now, out| machine.broadcast(now, kind, topic, body, out))
+    }
+}
+
+impl Handler<SendTo> for MessageRelay {
+    type Result = Result<Delivery, SendError>;
+
+    fn handle(&mut self, order: SendTo, ctx: &mut Context<Self>) -> Self::Result {
+        let SendTo { to, kind, topic, body } = order;
+        self.order(ctx, |machine, now, out| machine.send_to(now, to, kind, topic, body, out))
+    }
+}
+
+impl Handler<PeerUp> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
+        self.peers.insert(up.info.peer, up.outbox);
+        step(self, ctx, |actor, now, out| {
+            actor.machine.on_record(up.info.peer, up.noise_key);
+            actor.machine.on_peer_up(now, up.info, out);
+        });
+    }
+}
+
+impl Handler<PeerDown> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, PeerDown(peer): PeerDown, ctx: &mut Context<Self>) {
+        self.peers.remove(&peer);
+        step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, peer, out));
+    }
+}
+
+impl Handler<RecordSeen> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, seen: RecordSeen, _: &mut Context<Self>) {
+        let RecordSeen { node, noise_key, validator } = seen;
+        match validator {
+            Some(key) => self.machine.on_validator_node(key, node, noise_key),
+            None => self.machine.on_record(node, noise_key),
+        }
+    }
+}
+
+impl Handler<Scored> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, scored: Scored, _: &mut Context<Self>) {
+        self.machine.on_score(scored.peer, scored.thousandths, scored.relayed_to);
+    }
+}
+
+impl Handler<SetMode> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, SetMode { kind, mode }: SetMode, _: &mut Context<Self>) {
+        self.machine.set_mode(kind, mode);
+    }
+}
+
+impl Handler<SetValidators> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, SetValidators(set): SetValidators, _: &mut Context<Self>) {
+        self.machine.set_validators(set);
+    }
+}
+
+impl Handler<CountsQuery> for MessageRelay {
+    type Result = MessageResult<CountsQuery>;
+
+    fn handle(&mut self, CountsQuery: CountsQuery, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.counts.clone())
+    }
+}

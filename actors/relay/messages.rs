@@ -1,0 +1,123 @@
+//! What the MessageRelay is told and asked.
+
+use std::collections::BTreeMap;
+
+use actix::Message;
+use bytes::Bytes;
+use peerstage_core::{
+    identity::{NodeId, PublicKey},
+    kinds::{Kind, RelayMode},
+    messages::Topic,
+    relay::{PeerInfo, RelayError, VerdictTicket},
+};
+
+use crate::{
+    network::SendError, payload::Delivery, peer::Outbox, shell::BytePermit, status::KindCounts,
+};
+
+/// From the chain: spread this.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Delivery, SendError>")]
+pub struct Broadcast {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its topic, for custom messages.
+    pub topic: Topic,
+    /// Its body; signed kinds signed.
+    pub body: Bytes,
+}
+
+/// From the chain: send this to one node.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Delivery, SendError>")]
+pub struct SendTo {
+    /// To whom.
+    pub to: NodeId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its topic, for custom messages.
+    pub topic: Topic,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// From the NetworkManager: a peer has its slot.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerUp {
+    /// Who.
+    pub info: PeerInfo,
+    /// Its key for sealed messages.
+    pub noise_key: [u8; 32],
+    /// The way to it.
+    pub outbox: Outbox,
+}
+
+/// From the NetworkManager: a peer is gone.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerDown(pub NodeId);
+
+/// From the NetworkManager: a verified record of some node.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct RecordSeen {
+    /// Whose.
+    pub node: NodeId,
+    /// Its key for sealed messages.
+    pub noise_key: [u8; 32],
+    /// The validator it speaks for, by its record.
+    pub validator: Option<PublicKey>,
+}
+
+/// From the chain: how a kind spreads from now on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetMode {
+    /// The kind.
+    pub kind: Kind,
+    /// Its mode.
+    pub mode: RelayMode,
+}
+
+/// How many messages of each kind, and what was not done and why.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Counts")]
+pub struct CountsQuery;
+
+/// The relay's counters.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// By kind.
+    pub kinds: BTreeMap<Kind, KindCounts>,
+    /// What was not done, by reason.
+    pub drops: BTreeMap<&'static str, u64>,
+}
+
+impl Counts {
+    pub(super) fn of(&mut self, kind: Kind) -> &mut KindCounts {
+        self.kinds.entry(kind).or_default()
+    }
+}
+
+/// From a worker: whether a signature is good.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    /// Names the message.
+    pub(crate) ticket: VerdictTicket,
+    /// Whether it is.
+    pub(crate) valid: bool,
+    /// The message's share of its peer's budget.
+    pub(crate) permit: Option<BytePermit>,
+}
+
+impl From<RelayError> for SendError {
+    fn from(error: RelayError) -> Self {
+        match error {
+            RelayError::WrongKind(kind) => SendError::WrongKind(kind),
+            RelayError::TooLong { length, limit } => SendError::TooLong { length, limit },
+            RelayError::NotSigned | RelayError::NotValidator => SendError::NotValidator,
+            RelayError::NoRoute => SendError::NoRoute,
+        }
+    }
+}

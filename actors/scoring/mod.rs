@@ -1,0 +1,438 @@
+//! The PeerScoring actor: what peers do becomes scores, bans and their explanations.
+
+use std::time::Duration;
+
+use actix::{
+    Actor, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler,
+};
+use peerstage_core::{
+    address::Address,
+    identity::NodeId,
+    kinds::Kind,
+    reason::Closure,
+    relay,
+    scoring::{
+        Action, BanRecord, Delivery, Departure, Explanation, Fault, Report, Scoring, Service,
+        Standing,
+    },
+    time::{Millis, Time},
+};
+
+use crate::{
+    clock::Clock,
+    events::{Event, What},
+    shell::{Lifeline, Queue, QueueStream, Shell, Timer, step, tell},
+    peer_store::{Entry, Keep},
+};
+
+/// Observations that may wait; more are dropped and counted, which costs nobody a ban: faults
+/// that end a connection come once a connection.
+pub(crate) const OBSERVATIONS: usize = 65_536;
+
+/// What was observed of a peer.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// It got its slot.
+    Connected {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        address: Address,
+        /// Whether we dialled.
+        outbound: bool,
+        /// Whether it proved to speak for a validator.
+        validator: bool,
+    },
+    /// It is gone.
+    Disconnected {
+        /// Who.
+        peer: NodeId,
+        /// Where it was.
+        address: Address,
+        /// Why, and who said so.
+        closure: Closure,
+        /// How long it was there, ms.
+        connected_ms: Millis,
+    },
+    /// A measured round trip.
+    RoundTrip {
+        /// Who.
+        peer: NodeId,
+        /// How long, ms.
+        ms: Millis,
+    },
+    /// A gossiped message came.
+    Delivered {
+        /// From whom.
+        peer: NodeId,
+        /// Of which kind.
+        kind: Kind,
+        /// First, or how late.
+        delivery: relay::Delivery,
+    },
+    /// It broke a rule.
+    Fault {
+        /// Who.
+        peer: NodeId,
+        /// Which.
+        fault: Fault,
+    },
+    /// It served a request, or did not.
+    Service {
+        /// Who.
+        peer: NodeId,
+        /// How.
+        service: Service,
+    },
+}
+
+/// To the MessageRelay: a peer's score moved.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Scored {
+    /// Whose.
+    pub peer: NodeId,
+    /// The score, thousandths of a point.
+    pub thousandths: i64,
+    /// Whether it is good enough to be relayed to in selective mode.
+    pub relayed_to: bool,
+}
+
+/// To the NetworkManager: a ban began (`until` is some) or ended.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct BanChanged {
+    /// Whose.
+    pub peer: NodeId,
+    /// Until when.
+    pub until: Option<Time>,
+}
+
+/// Why does this peer have its score?
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<Explanation>")]
+pub struct Explain {
+    /// The peer.
+    pub peer: NodeId,
+}
+
+/// Scores and standings of these peers.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Vec<ScoreOf>")]
+pub struct ScoresOf(pub Vec<NodeId>);
+
+/// The bans in force.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Vec<BanRecord>")]
+pub struct Bans;
+
+/// A peer's score at a glance.
+#[derive(Clone, Debug)]
+pub struct ScoreOf {
+    /// The score, points.
+    pub score: f64,
+    /// The standing.
+    pub standing: Standing,
+    /// The trust, 0 to 1.
+    pub trust: f64,
+}
+
+/// Bans a peer; answered when the ban is on disk.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ban {
+    /// The peer.
+    pub peer: NodeId,
+    /// Why.
+    pub why: String,
+    /// For how long; as configured if it is not said.
+    pub duration: Option<Duration>,
+}
+
+/// Lifts a ban; answers whether there was one.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct Unban {
+    /// The peer.
+    pub peer: NodeId,
+}
+
+/// The chain's own judgement of a peer.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct TellReport {
+    /// The peer.
+    pub peer: NodeId,
+    /// What it did.
+    pub report: Report,
+    /// Why.
+    pub why: String,
+}
+
+/// Whom the actor talks to.
+pub struct ScoringLinks {
+    /// The MessageRelay.
+    pub relay: Recipient<Scored>,
+    /// The NetworkManager.
+    pub manager: Recipient<BanChanged>,
+    /// The PeerStore.
+    pub store: Recipient<Keep>,
+    /// The MonitoringBridge.
+    pub events: Recipient<Event>,
+}
+
+/// The actor.
+pub struct PeerScoring {
+    machine: Scoring,
+    links: Option<ScoringLinks>,
+    observations: Option<QueueStream<Observation>>,
+    /// Entries to be kept, gathered during one step and sent together.
+    kept: Vec<Entry>,
+    restored: Option<(Vec<BanRecord>, Vec<peerstage_core::scoring::ScoreRecord>)>,
+    timer: Timer,
+    clock: Clock,
+    lifeline: Lifeline,
+}
+
+/// Gives the actor its links once the others exist; sent by the composition root, once.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Link(pub ScoringLinks);
+
+impl PeerScoring {
+    /// The actor and the queue into it.
+    #[must_use]
+    pub fn new(
+        machine: Scoring,
+        restored: (Vec<BanRecord>, Vec<peerstage_core::scoring::ScoreRecord>),
+        clock: Clock,
+        lifeline: Lifeline,
+    ) -> (Self, Queue<Observation>) {
+        let (queue, stream) = Queue::new("observations", OBSERVATIONS);
+        let actor = PeerScoring {
+            machine,
+            links: None,
+            observations: Some(stream),
+            kept: Vec::new(),
+            restored: Some(restored),
+            timer: Timer::default(),
+            clock,
+            lifeline,
+        };
+        (actor, queue)
+    }
+
+    fn observe(&mut self, now: Time, observation: Observation, out: &mut Vec<Action>) {
+        let machine = &mut self.machine;
+        match observation {
+            Observation::Connected { peer, address, outbound, validator } => {
+                machine.on_connected(now, peer, address, outbound, validator, out);
+            }
+            Observation::Disconnected { peer, address, closure, connected_ms } => {
+                let score = machine.score(peer).points();
+                let ours = if closure.by_remote { Departure::Theirs } else { Departure::Ours };
+                machine.on_disconnected(now, peer, ours, out);
+                self.event(What::PeerDisconnected { peer, address, closure, score, connected_ms });
+            }
+            Observation::RoundTrip { peer, ms } => machine.on_round_trip(now, peer, ms, out),
+            Observation::Delivered { peer, kind, delivery } => {
+                let delivery = match delivery {
+                    relay::Delivery::First => Delivery::First,
+                    relay::Delivery::Duplicate => Delivery::Timely,
+                    relay::Delivery::Late => Delivery::Late,
+                    relay::Delivery::Broken => {
+                        return machine.on_service(now, peer, Service::BrokenPromise, out);
+                    }
+                };
+                match kind {
+                    Kind::Block => machine.on_block(now, peer, delivery, out),
+                    _ => machine.on_transaction(now, peer, delivery, out),
+                }
+            }
+            Observation::Fault { peer, fault } => machine.on_fault(now, peer, fault, out),
+            Observation::Service { peer, service } => machine.on_service(now, peer, service, out),
+        }
+    }
+
+    fn event(&self, what: What) {
+        if let Some(links) = &self.links {
+            tell("event", &links.events, Event { at: self.clock.now(), what });
+        }
+    }
+
+    fn ban_changed(&self, peer: NodeId, until: Option<Time>) {
+        if let Some(links) = &self.links {
+            tell("ban_changed", &links.manager, BanChanged { peer, until });
+        }
+    }
+
+    /// Hands what was gathered to the store; the answer comes when bans are on disk.
+    fn flush(&mut self) -> ResponseFuture<()> {
+        let entries = std::mem::take(&mut self.kept);
+        let Some(links) = self.links.as_ref().filter(|_| !entries.is_empty()) else {
+            return Box::pin(async {});
+        };
+        let kept = links.store.send(Keep(entries));
+        Box::pin(async move {
+            let _ = kept.await;
+        })
+    }
+
+    /// As [`PeerScoring::flush`], for what nobody waits for.
+    fn flush_behind(&mut self) {
+        let entries = std::mem::take(&mut self.kept);
+        if let Some(links) = self.links.as_ref().filter(|_| !entries.is_empty()) {
+            tell("keep", &links.store, Keep(entries));
+        }
+    }
+}
+
+impl Actor for PeerScoring {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(1_024);
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        if !std::thread::panicking() {
+            self.lifeline.release();
+        }
+    }
+}
+
+impl Shell for PeerScoring {
+    type Action = Action;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.machine.deadline()
+    }
+
+    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.machine.on_deadline(now, out);
+    }
+
+    fn perform(&mut self, action: Action, _: &mut Context<Self>) {
+        match action {
+            Action::ScoreChanged { peer, score, standing } => {
+                if let Some(links) = &self.links {
+                    let thousandths = i64::from(score.0);
+                    let relayed_to = standing >= Standing::Relay;
+                    tell("scored", &links.relay, Scored { peer, thousandths, relayed_to });
+                }
+                let standing = standing.name().to_owned();
+                self.event(What::ScoreChanged { peer, score: score.points(), standing });
+            }
+            Action::Ban { peer, address: _, until, reason } => {
+                self.ban_changed(peer, Some(until));
+                self.event(What::PeerBanned { peer, until, reason });
+            }
+            Action::Unban { peer } => {
+                self.ban_changed(peer, None);
+                self.event(What::PeerUnbanned { peer });
+            }
+            Action::PersistBan(record) => self.kept.push(Entry::Ban(Box::new(record))),
+            Action::ForgetBan(peer) => self.kept.push(Entry::ForgetBan(peer)),
+            Action::PersistScore(record) => self.kept.push(Entry::Score(record)),
+            Action::ForgetScore(peer) => self.kept.push(Entry::ForgetScore(peer)),
+            Action::Event(_) => {}
+        }
+    }
+}
+
+impl StreamHandler<Vec<Observation>> for PeerScoring {
+    fn handle(&mut self, observations: Vec<Observation>, ctx: &mut Context<Self>) {
+        for observation in observations {
+            step(self, ctx, |actor, now, out| actor.observe(now, observation, out));
+        }
+        self.flush_behind();
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<Link> for PeerScoring {
+    type Result = ();
+
+    fn handle(&mut self, Link(links): Link, ctx: &mut Context<Self>) {
+        self.links = Some(links);
+        if let Some(stream) = self.observations.take() {
+            ctx.add_stream(stream);
+        }
+        if let Some((bans, scores)) = self.restored.take() {
+            step(self, ctx, |actor, now, out| actor.machine.on_restored(now, bans, scores, out));
+            self.flush_behind();
+        }
+    }
+}
+
+impl Handler<Explain> for PeerScoring {
+    type Result = Option<Explanation>;
+
+    fn handle(&mut self, Explain { peer }: Explain, _: &mut Context<Self>) -> Self::Result {
+        self.machine.explain(self.clock.now(), peer)
+    }
+}
+
+impl Handler<ScoresOf> for PeerScoring {
+    type Result = Vec<ScoreOf>;
+
+    fn handle(&mut self, ScoresOf(peers): ScoresOf, _: &mut Context<Self>) -> Self::Result {
+        let score = |peer: NodeId| ScoreOf {
+            score: self.machine.score(peer).points(),
+            standing: self.machine.standing(peer),
+            trust: self.machine.trust(peer),
+        };
+        peers.into_iter().map(score).collect()
+    }
+}
+
+impl Handler<Bans> for PeerScoring {
+    type Result = Vec<BanRecord>;
+
+    fn handle(&mut self, Bans: Bans, _: &mut Context<Self>) -> Self::Result {
+        self.machine.bans().cloned().collect()
+    }
+}
+
+impl Handler<Ban> for PeerScoring {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Ban { peer, why, duration }: Ban, ctx: &mut Context<Self>) -> Self::Result {
+        let ms = duration.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+        step(self, ctx, |actor, now, out| actor.machine.ban(now, peer, &why, ms, out));
+        self.flush()
+    }
+}
+
+impl Handler<Unban> for PeerScoring {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, Unban { peer }: Unban, ctx: &mut Context<Self>) -> Self::Result {
+        let was_banned = self.machine.standing(peer) == Standing::Banned;
+        step(self, ctx, |actor, now, out| actor.machine.unban(now, peer, out));
+        let kept = self.flush();
+        Box::pin(async move {
+            kept.await;
+            was_banned
+        })
+    }
+}
+
+impl Handler<TellReport> for PeerScoring {
+    type Result = ();
+
+    fn handle(&mut self, order: TellReport, ctx: &mut Context<Self>) {
+        let TellReport { peer, report, why } = order;
+        step(self, ctx, |actor, now, out| actor.machine.on_report(now, peer, report, &why, out));
+        self.flush_behind();
+    }
+}

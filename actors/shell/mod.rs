@@ -1,0 +1,22 @@
+//! The shell around every machine: one input, all its actions, one timer.
+//!
+//! What actix 0.13 makes necessary: a mailbox bounds nothing and drains until it is empty, so bulk
+//! goes through [`Queue`]s that an actor reads as a stream, mailboxes carry control, and every
+//! [`BUDGET`] inputs the actor yields to its thread. A deadline is checked at every input too, so
+//! a flood delays no timer. A panicking actor dies in silence, so each has a [`Lifeline`].
+
+mod bytes_budget;
+mod fatal;
+mod placement;
+mod queue;
+mod step;
+mod tell;
+mod workers;
+
+pub use bytes_budget::{ByteBudget, BytePermit};
+pub use fatal::{Fatal, Lifeline};
+pub use placement::Placement;
+pub use queue::{Queue, QueueFull, QueueStream};
+pub use step::{BUDGET, Shell, Timer, step};
+pub use tell::tell;
+pub use workers::{Workers, WorkersGone};

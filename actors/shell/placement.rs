@@ -1,0 +1,86 @@
+//! Which thread an actor lives on.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use actix_rt::{Arbiter, ArbiterHandle};
+
+/// The threads of a node. Under simulation everything shares the caller's thread and its virtual
+/// clock; in production core actors have theirs and a fixed pool carries the peers.
+#[derive(Clone)]
+pub enum Placement {
+    /// Everything on the current thread.
+    Inline,
+    /// Threads of their own.
+    Threads {
+        /// Relay, requests: what every message passes.
+        relay: ArbiterHandle,
+        /// The chain's handlers.
+        bridges: ArbiterHandle,
+        /// The peers.
+        peers: Arc<[ArbiterHandle]>,
+        /// Whose turn it is.
+        next: Arc<AtomicUsize>,
+    },
+}
+
+impl Placement {
+    /// Starts the threads of a production node: one for the relay, one for the chain's handlers,
+    /// `peers` for the connections. Must be called on a thread that runs an actix system.
+    #[must_use]
+    pub fn threads(peers: usize) -> Self {
+        Placement::Threads {
+            relay: Arbiter::new().handle(),
+            bridges: Arbiter::new().handle(),
+            peers: (0..peers.max(1)).map(|_| Arbiter::new().handle()).collect(),
+            next: Arc::default(),
+        }
+    }
+
+    /// Where the relay lives.
+    #[must_use]
+    pub fn relay(&self) -> ArbiterHandle {
+        match self {
+            Placement::Inline => Arbiter::current(),
+            Placement::Threads { relay, .. } => relay.clone(),
+        }
+    }
+
+    /// Where the chain's handlers run.
+    #[must_use]
+    pub fn bridges(&self) -> ArbiterHandle {
+        match self {
+            Placement::Inline => Arbiter::current(),
+            Placement::Threads { bridges, .. } => bridges.clone(),
+        }
+    }
+
+    /// Runs a connection's task on the next thread of the pool.
+    pub fn spawn_peer(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match self {
+            Placement::Inline => {
+                actix_rt::spawn(task);
+            }
+            Placement::Threads { peers, next, .. } => {
+                let turn = next.fetch_add(1, Ordering::Relaxed) % peers.len();
+                if let Some(arbiter) = peers.get(turn) {
+                    arbiter.spawn(task);
+                }
+            }
+        }
+    }
+
+    /// Ends the threads.
+    pub fn stop(&self) {
+        if let Placement::Threads { relay, bridges, peers, .. } = self {
+            for arbiter in peers.iter().chain([relay, bridges]) {
+                arbiter.stop();
+            }
+        }
+    }
+}

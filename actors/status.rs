@@ -1,0 +1,110 @@
+//! What a node says about itself and its peers, to the chain and to the operator.
+
+use std::collections::BTreeMap;
+
+use peerstage_core::{
+    address::Address,
+    identity::{NetworkId, NodeId, PublicKey},
+    time::{Millis, Time},
+};
+use serde::{Deserialize, Serialize};
+
+/// A node at a glance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// This node.
+    pub node: NodeId,
+    /// Its software.
+    pub agent: String,
+    /// Its network.
+    pub network: NetworkId,
+    /// When it started.
+    pub started: Time,
+    /// How long ago that was, ms.
+    pub uptime_ms: Millis,
+    /// Where it listens.
+    pub listen: Vec<Address>,
+    /// The validator it speaks for.
+    pub validator: Option<PublicKey>,
+    /// Connected peers.
+    pub peers: usize,
+    /// Of these, the ones that dialled us.
+    pub inbound: usize,
+    /// Of these, the ones we dialled.
+    pub outbound: usize,
+    /// Connected validators.
+    pub validators: usize,
+    /// Bans in force.
+    pub banned: usize,
+    /// Node records and addresses known.
+    pub known_addresses: usize,
+    /// Traffic of every connection there was.
+    pub traffic: Traffic,
+    /// Messages by kind.
+    pub kinds: BTreeMap<String, KindCounts>,
+    /// Drops by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// The peer store: backend and health.
+    pub store: String,
+    /// What the chain publishes about itself ([`crate::Network::publish`]).
+    pub chain: BTreeMap<String, String>,
+    /// Whether the node has as many peers as it wants and no trouble.
+    pub ready: bool,
+}
+
+/// Bytes on the wire, encryption included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Received.
+    pub bytes_in: u64,
+    /// Sent.
+    pub bytes_out: u64,
+}
+
+/// Messages of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindCounts {
+    /// First receipts.
+    pub received: u64,
+    /// Receipts of what was known.
+    pub duplicates: u64,
+    /// Judged valid by the chain.
+    pub accepted: u64,
+    /// Judged invalid by the chain.
+    pub rejected: u64,
+    /// Queued to peers.
+    pub sent: u64,
+}
+
+/// A connected peer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Who.
+    pub peer: NodeId,
+    /// Where.
+    pub address: Address,
+    /// Its network group: /16 or /32.
+    pub group: String,
+    /// Whether we dialled.
+    pub outbound: bool,
+    /// The validator it proved to speak for.
+    pub validator: Option<PublicKey>,
+    /// Its software.
+    pub agent: String,
+    /// The Noise suite of the connection.
+    pub suite: String,
+    /// Since when.
+    pub connected: Time,
+    /// For how long, ms.
+    pub connected_ms: Millis,
+    /// Its score, points.
+    pub score: f64,
+    /// Its standing: `banned`, `neutral`, `relay`, `trusted`.
+    pub standing: String,
+    /// The last measured round trip, ms.
+    pub round_trip_ms: Option<Millis>,
+    /// Its traffic.
+    pub traffic: Traffic,
+    /// Bytes that wait to be sent to it.
+    pub queued_bytes: u64,
+}
