@@ -8,7 +8,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -54,7 +54,7 @@ impl Transport for TcpTransport {
         let socket = new_socket(address)?;
         // A node that restarts gets its port back although old connections linger in TIME_WAIT.
         socket.set_reuseaddr(true)?;
-        if let IpAddr::V6(_) = address.ip() {
+        if address.ip().is_ipv6() {
             // One family per listener: an IPv4 listener on the same port stays possible.
             SockRef::from(&socket).set_only_v6(true)?;
         }

@@ -8,7 +8,7 @@
 //! ([`crate::testkit::run_virtual`]), no randomness but seeded one, and `biased;` in every
 //! `tokio::select!` (its default order is random).
 //!
-//! The machine is [`fabric`] with what happens on the way in [`traffic`]; one task drives it.
+//! The machine is `fabric.rs`, with what happens on the way in `traffic.rs`; one task drives it.
 //!
 //! # Not provided
 //! Congestion control (a stream fills its window at once; slow start would add round trips to
