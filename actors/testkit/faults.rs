@@ -17,11 +17,12 @@ pub fn partition(groups: &[&[IpAddr]]) -> impl Rule + use<> {
     for (group, members) in groups.iter().enumerate() {
         group_of.extend(members.iter().map(|ip| (*ip, group)));
     }
-    move |packet: &Packet, _: &mut ChaCha8Rng| {
-        match (group_of.get(&packet.from.ip()), group_of.get(&packet.to.ip())) {
-            (Some(from), Some(to)) if from != to => Verdict::Drop,
-            _ => Verdict::Pass,
-        }
+    move |packet: &Packet, _: &mut ChaCha8Rng| match (
+        group_of.get(&packet.from.ip()),
+        group_of.get(&packet.to.ip()),
+    ) {
+        (Some(from), Some(to)) if from != to => Verdict::Drop,
+        _ => Verdict::Pass,
     }
 }
 

@@ -56,7 +56,6 @@ where
 struct SeedOnPanic(u64);
 
 impl Drop for SeedOnPanic {
-    #[allow(clippy::print_stderr, reason = "the reader of a failed test wants the seed")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the story failed with seed {}", self.0);

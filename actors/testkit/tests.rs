@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use peerstage_core::{address::Address, time::Time};
 use rand_chacha::{
     ChaCha8Rng,
@@ -27,11 +27,23 @@ use crate::{
     },
 };
 
-/// Counts what a stream brings until its timer ends it.
+/// Counts what a stream brings, and reports it after half a minute if somebody asked.
 struct Counter {
     bytes: u64,
     report: Option<oneshot::Sender<(u64, Duration)>>,
     began: Instant,
+}
+
+impl Counter {
+    fn count(
+        pieces: impl Stream<Item = u64> + 'static,
+        report: Option<oneshot::Sender<(u64, Duration)>>,
+    ) {
+        Counter::create(|ctx| {
+            ctx.add_stream(pieces);
+            Counter { bytes: 0, report, began: Instant::now() }
+        });
+    }
 }
 
 impl Actor for Counter {
@@ -39,9 +51,10 @@ impl Actor for Counter {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_later(Duration::from_secs(30), |actor, ctx| {
-            let report = (actor.bytes, actor.began.elapsed());
-            actor.report.take().unwrap().send(report).unwrap();
-            ctx.stop();
+            if let Some(report) = actor.report.take() {
+                report.send((actor.bytes, actor.began.elapsed())).unwrap();
+                ctx.stop();
+            }
         });
     }
 }
@@ -50,8 +63,6 @@ impl StreamHandler<u64> for Counter {
     fn handle(&mut self, bytes: u64, _: &mut Self::Context) {
         self.bytes += bytes;
     }
-
-    fn finished(&mut self, _: &mut Self::Context) {}
 }
 
 #[test]
@@ -62,10 +73,7 @@ fn actors_timers_and_streams_follow_virtual_time() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((1, tick + 1))
         });
-        Counter::create(|ctx| {
-            ctx.add_stream(ticks);
-            Counter { bytes: 0, report: Some(report), began: Instant::now() }
-        });
+        Counter::count(ticks, Some(report));
         counted.await.unwrap()
     });
     assert_eq!(took, Duration::from_secs(30));
@@ -101,25 +109,12 @@ fn ip(host: u8) -> IpAddr {
 /// crash; actors count what arrives.
 async fn busy_network(seed: u64) -> [u8; 32] {
     let network = SimNetwork::new(seed, SimConfig::eight_regions());
-    let mut counts = Vec::new();
     for host in 0..HOSTS {
-        let (report, counted) = oneshot::channel();
-        counts.push(counted);
-        let transport = network.host(ip(host));
-        let mut listener = transport.listen(Address::new(ip(host), PORT)).await.unwrap();
-        let intake = stream::select_all((0..1).map(|_| Box::pin(stream::pending::<u64>())));
-        let counter = Counter::create(|ctx| {
-            ctx.add_stream(intake);
-            Counter { bytes: 0, report: Some(report), began: Instant::now() }
-        });
-        drop(counter);
+        let address = Address::new(ip(host), PORT);
+        let mut listener = network.host(ip(host)).listen(address).await.unwrap();
         actix_rt::spawn(async move {
             while let Ok(link) = listener.accept().await {
-                let (report, _) = oneshot::channel();
-                Counter::create(|ctx| {
-                    ctx.add_stream(pieces(link));
-                    Counter { bytes: 0, report: Some(report), began: Instant::now() }
-                });
+                Counter::count(pieces(link), None);
             }
         });
     }
@@ -157,7 +152,7 @@ async fn talk(network: &SimNetwork, seed: u64, host: u8, other: u8) {
     }
 }
 
-fn pieces(link: Link) -> impl futures_util::Stream<Item = u64> {
+fn pieces(link: Link) -> impl Stream<Item = u64> {
     stream::unfold(link, |mut link| async move {
         let mut buffer = [0; 4_096];
         match link.io.read(&mut buffer).await {
@@ -175,8 +170,7 @@ fn digest_text(seed: u64) -> String {
 /// Promise 6 of the attack catalogue: a run replays from its seed, in another process too.
 #[test]
 fn the_same_seed_gives_the_same_digest_in_separate_processes() {
-    const NAME: &str =
-        "testkit::tests::the_same_seed_gives_the_same_digest_in_separate_processes";
+    const NAME: &str = "testkit::tests::the_same_seed_gives_the_same_digest_in_separate_processes";
     const CHILD: &str = "PEERSTAGE_TEST_DIGEST_OF_SEED";
     if let Ok(seed) = std::env::var(CHILD) {
         println!("digest {}", digest_text(seed.parse().unwrap()));

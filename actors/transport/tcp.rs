@@ -6,11 +6,7 @@
 //! Not provided: protection against floods of connections before they are accepted (the kernel's
 //! SYN cookies do that) and limits on accepted ones (the network manager does that).
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
 use peerstage_core::{address::Address, time::Millis};
@@ -191,7 +187,10 @@ mod tests {
     #[test]
     fn a_connection_that_failed_before_it_was_accepted_is_skipped() {
         for code in [libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::EINTR] {
-            assert_eq!(Backoff::default().on_error(&io::Error::from_raw_os_error(code)).unwrap(), 0);
+            assert_eq!(
+                Backoff::default().on_error(&io::Error::from_raw_os_error(code)).unwrap(),
+                0
+            );
         }
     }
 

@@ -121,10 +121,7 @@ impl SimConfig {
     pub fn eight_regions() -> Self {
         SimConfig {
             latency: Latency::Regions(LatencyMatrix::eight_regions()),
-            lines: vec![
-                (1, Bandwidth::symmetric_mbit(1_024)),
-                (4, Bandwidth::symmetric_mbit(50)),
-            ],
+            lines: vec![(1, Bandwidth::symmetric_mbit(1_024)), (4, Bandwidth::symmetric_mbit(50))],
             ..SimConfig::default()
         }
     }

@@ -112,7 +112,8 @@ impl LatencyMatrix {
     fn weigh(&mut self, table: &str) {
         for (name, nodes) in table.lines().skip(1).filter_map(|line| line.split_once(',')) {
             if let Some(index) = self.regions.iter().position(|region| region == name)
-                && let (Some(weight), Ok(nodes)) = (self.weights.get_mut(index), nodes.trim().parse())
+                && let (Some(weight), Ok(nodes)) =
+                    (self.weights.get_mut(index), nodes.trim().parse())
             {
                 *weight = nodes;
             }
@@ -160,8 +161,8 @@ mod tests {
             for from in 0..matrix.regions().len() {
                 for to in 0..from {
                     let forth = matrix.one_way_ms(from, to);
-                    // One pair of the AWS table differs by a millisecond in the source.
-                    assert!(forth.abs_diff(matrix.one_way_ms(to, from)) <= 1);
+                    // The sources measured there and back, which differ by a few ms.
+                    assert!(forth.abs_diff(matrix.one_way_ms(to, from)) <= 5);
                 }
             }
         }

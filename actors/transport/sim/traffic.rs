@@ -3,9 +3,7 @@
 use std::{io, net::IpAddr};
 
 use super::{
-    config::{
-        BACKLOG, Bandwidth, GIVE_UP_MS, Latency, RTO_CONNECT_MS, RTO_MAX_MS, RTO_MIN_MS,
-    },
+    config::{BACKLOG, Bandwidth, GIVE_UP_MS, Latency, RTO_CONNECT_MS, RTO_MAX_MS, RTO_MIN_MS},
     end::{End, EndId, Finish, Payload, Segment, Side, State},
     fabric::{Event, Fabric, Micros},
     rules::{Packet, PacketKind},
