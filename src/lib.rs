@@ -12,4 +12,7 @@ pub mod codec;
 pub mod identity;
 pub mod kinds;
 pub mod messages;
+pub mod relay;
+pub mod requests;
+pub mod sealed;
 pub mod time;
