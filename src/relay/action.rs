@@ -147,7 +147,7 @@ pub enum RelayFault {
     MalformedMessage,
     /// The same message over and over.
     DuplicateFlood,
-    /// A sealed message that was opened before.
+    /// A signed message it sent before, again after that grew too old.
     Replay,
     /// Anything else the protocol forbids, or a custom message the chain rejected.
     ProtocolViolation,

@@ -36,17 +36,8 @@ impl Relay {
         if self.pending.contains(&id) || self.seen.get(&id).is_some() {
             return Ok(Broadcast { id: Some(id), duplicate: true, ..Broadcast::default() });
         }
-        if kind.row().signed {
-            let signed = Signed::parse(&body).ok_or(RelayError::NotSigned)?;
-            if !self.validators.contains(&signed.origin) {
-                return Err(RelayError::NotValidator);
-            }
-            self.seen.insert_signed(signed.origin, signed.stamp, id);
-        }
-        self.on_arrived(&id);
         let topic = if kind == Kind::Custom { topic } else { Topic(0) };
-        let stored = Stored { at: now, kind, topic, hops: 0, body: body.clone() };
-        self.keep(now, id, stored);
+        self.keep_own(now, kind, topic, id, &body);
         let sent = self.push(kind, topic, 0, &id, &body, out);
         let routed = self.route_to_validators(now, kind, topic, &body, out);
         Ok(Broadcast { id: Some(id), sent, routed, duplicate: false })
@@ -71,8 +62,11 @@ impl Relay {
         let id = MessageId::of(kind, &body);
         let hops = if kind == Kind::Custom { DIRECT_HOPS } else { 0 };
         let topic = if kind == Kind::Custom { topic } else { Topic(0) };
+        let spreads = kind != Kind::Custom;
+        if spreads && (self.peers.contains_key(&to) || self.noise_keys.contains_key(&to)) {
+            self.keep_own(now, kind, topic, id, &body);
+        }
         if let Some(peer) = self.peers.get_mut(&to) {
-            let spreads = kind != Kind::Custom;
             if spreads {
                 peer.learn(id);
             }
@@ -98,7 +92,22 @@ impl Relay {
         if row.sender == Sender::Validator && !self.is_validator() {
             return Err(RelayError::NotValidator);
         }
+        if row.signed {
+            let signed = Signed::parse(body).ok_or(RelayError::NotSigned)?;
+            if !self.validators.contains(&signed.origin) {
+                return Err(RelayError::NotValidator);
+            }
+        }
         Ok(())
+    }
+
+    /// Our own message counts as seen and can be served.
+    fn keep_own(&mut self, now: Time, kind: Kind, topic: Topic, id: MessageId, body: &Bytes) {
+        if let Some(signed) = Signed::parse(body).filter(|_| kind.row().signed) {
+            self.seen.insert_signed(signed.origin, signed.stamp, id);
+        }
+        self.on_arrived(&id);
+        self.keep(now, id, Stored { at: now, kind, topic, hops: 0, body: body.clone() });
     }
 
     /// Forwards an accepted message once; hops only grow (attack row 28).
@@ -144,22 +153,30 @@ impl Relay {
             if good >= self.config.fallback_best {
                 to.retain(standing);
             } else {
-                to = self.best(to, self.config.fallback_best);
+                to = self.best(to, self.config.fallback_best, false);
             }
         }
         to
     }
 
     /// The `count` best by score; equals in random order, so that a young network where all are
-    /// equal still reaches everyone.
-    pub(super) fn best(&mut self, nodes: Vec<NodeId>, count: usize) -> Vec<NodeId> {
+    /// equal still reaches everyone. With `dialled_first`, of equals those we dialled: a stranger
+    /// chooses to connect to us, but not whom we dial.
+    pub(super) fn best(
+        &mut self,
+        nodes: Vec<NodeId>,
+        count: usize,
+        dialled_first: bool,
+    ) -> Vec<NodeId> {
         let rng = &mut self.rng;
-        let mut ranked: Vec<(i64, u64, NodeId)> = nodes
-            .into_iter()
-            .filter_map(|node| Some((self.peers.get(&node)?.score, rng.next_u64(), node)))
-            .collect();
+        let rank = |node: NodeId| {
+            let peer = self.peers.get(&node)?;
+            Some((peer.score, dialled_first && peer.outbound, rng.next_u64(), node))
+        };
+        let mut ranked: Vec<(i64, bool, u64, NodeId)> =
+            nodes.into_iter().filter_map(rank).collect();
         ranked.sort_unstable_by(|a, b| b.cmp(a));
-        ranked.into_iter().take(count).map(|(_, _, node)| node).collect()
+        ranked.into_iter().take(count).map(|(.., node)| node).collect()
     }
 
     /// Whether a peer may be sent, told of or served messages of `kind` by us.

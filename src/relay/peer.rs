@@ -162,6 +162,11 @@ impl PeerState {
         true
     }
 
+    /// Whether it sent this message more often than it was asked to.
+    pub(super) fn repeated(&self, id: &MessageId) -> bool {
+        self.known.get(id).is_some_and(|known| known.received > known.asked.saturating_add(1))
+    }
+
     /// We ask it for a message.
     pub(super) fn on_asked(&mut self, id: MessageId) {
         self.asks = self.asks.saturating_add(1);

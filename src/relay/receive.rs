@@ -200,6 +200,13 @@ impl Relay {
         };
         if let Some(reason) = refusal {
             Self::count(message.kind, reason, out);
+            // Only a second copy from the same neighbour proves a replay of its own.
+            let replayer = source.accountable().filter(|_| reason == DropReason::Expired);
+            if let Some(peer) = replayer
+                && self.peers.get(&peer).is_some_and(|state| state.repeated(&message.id))
+            {
+                Self::penalise(peer, RelayFault::Replay, message.kind.name(), out);
+            }
             return None;
         }
         Some((origin, stamp))

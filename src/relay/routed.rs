@@ -87,7 +87,7 @@ impl Relay {
     ) -> bool {
         let Some(noise) = self.noise_keys.get(&to).copied() else { return false };
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
-        let via = self.best(peers, self.config.routed.fanout);
+        let via = self.best(peers, self.config.routed.fanout, true);
         let message = Self::outgoing(kind, hops, topic, body);
         let inner = write_inner(&self.keypair, &self.network, &to, now, &message);
         let mut ephemeral = Zeroizing::new([0u8; 32]);
@@ -201,7 +201,7 @@ impl Relay {
         } else {
             let others = self.peers.keys().filter(|peer| **peer != message.peer);
             let others: Vec<NodeId> = others.copied().collect();
-            self.best(others, self.config.routed.fanout)
+            self.best(others, self.config.routed.fanout, true)
         };
         if to.is_empty() {
             return Self::count(Kind::Routed, DropReason::NoRoute, out);
