@@ -82,7 +82,7 @@ fn a_slow_or_busy_peer_is_replaced_and_a_late_answer_still_counts() {
 }
 
 #[test]
-fn best_asks_the_best_only_and_a_lost_connection_moves_on() {
+fn best_asks_the_best_that_are_left_when_connections_are_lost() {
     let (mut requests, mut out) = (machine(&[A, B, C]), Vec::new());
     requests.on_score(B, 10);
     requests.on_score(C, 20);
