@@ -46,6 +46,8 @@ pub enum Purpose {
     Consensus,
     /// A recommendation of one peer by another.
     Trust,
+    /// The sender of a sealed, routed message.
+    Routed,
 }
 
 impl Purpose {
@@ -59,6 +61,7 @@ impl Purpose {
             Purpose::ValidatorSession => b"peerstage/validator-session/1",
             Purpose::Consensus => b"peerstage/consensus/1",
             Purpose::Trust => b"peerstage/trust/1",
+            Purpose::Routed => b"peerstage/routed/1",
         }
     }
 }

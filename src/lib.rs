@@ -22,4 +22,7 @@ pub mod rate;
 pub mod reason;
 pub mod record;
 pub mod scoring;
+pub mod relay;
+pub mod requests;
+pub mod sealed;
 pub mod time;

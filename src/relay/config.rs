@@ -1,0 +1,245 @@
+//! Every number of the relay, with its unit and its origin.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    kinds::{KINDS, Kind, RelayMode},
+    time::Millis,
+};
+
+/// The relay's settings. Times are milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RelayConfig {
+    /// How each gossiped kind spreads; the table of kinds unless said otherwise.
+    pub modes: BTreeMap<Kind, RelayMode>,
+    /// Hops a message may take by push. 16 is twice the diameter of a random graph of 10,000
+    /// nodes and degree 8 with room for bad luck; a guess.
+    pub max_hops: u8,
+    /// Points from which a peer is in relay standing; applied by scoring, with hysteresis.
+    pub relay_threshold: i32,
+    /// Peers a selective message goes to when fewer are in standing.
+    pub fallback_best: usize,
+    /// How long an accepted id is remembered. At least `stamp_past_ms + stamp_future_ms`, so
+    /// that what is forgotten is too old to be accepted again (attack row 29).
+    pub expiration_ms: Millis,
+    /// How often forgotten things are swept out.
+    pub cleanup_interval_ms: Millis,
+    /// Accepted ids remembered.
+    pub seen_max: usize,
+    /// Ignored and rejected ids remembered, in a cache of their own: garbage never makes us
+    /// forget what is good.
+    pub refused_max: usize,
+    /// Signed messages remembered for each origin; past it the oldest stamps are refused by age.
+    pub origin_max: usize,
+    /// Ids remembered for each peer as known to it.
+    pub known_per_peer: usize,
+    /// Oldest stamp of a signed message, before our wall clock.
+    pub stamp_past_ms: Millis,
+    /// Youngest stamp of a signed message, after our wall clock.
+    pub stamp_future_ms: Millis,
+    /// A copy that comes this much after the first is late, not just a duplicate.
+    pub late_ms: Millis,
+    /// Announcements.
+    pub gossip: GossipConfig,
+    /// Verdicts and signature checks that are waited for.
+    pub pending: PendingConfig,
+    /// Sealed messages carried for others.
+    pub routed: RoutedConfig,
+}
+
+/// Announcing, asking and serving.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GossipConfig {
+    /// Peers that get an announcement each interval.
+    pub fanout: usize,
+    /// Time between announcements.
+    pub interval_ms: Millis,
+    /// How long an accepted message is kept to be announced and served.
+    pub ttl_ms: Millis,
+    /// Messages kept to be served.
+    pub cache_size: usize,
+    /// Bytes kept to be served.
+    pub cache_bytes: usize,
+    /// An announcement is repeated to a peer after this time.
+    pub reannounce_ms: Millis,
+    /// An asked peer has this long before the next announcer is asked.
+    pub want_timeout_ms: Millis,
+    /// Ids asked of one peer at a time.
+    pub wants_per_peer: usize,
+    /// Ids asked of all peers at a time.
+    pub wants_max: usize,
+    /// Times one id is served to one peer (attack row 30).
+    pub serves_per_id: u8,
+    /// Bytes a second served to one peer; four seconds' worth at once.
+    pub serve_bytes_per_second: u64,
+    /// How long a peer that broke many promises is not asked.
+    pub broken_backoff_ms: Millis,
+}
+
+/// Bounds of what waits for a worker or the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PendingConfig {
+    /// Messages waiting in all.
+    pub count_max: usize,
+    /// Bytes waiting in all.
+    pub bytes_max: usize,
+    /// Messages of one peer waiting.
+    pub count_per_peer: usize,
+    /// Bytes of one peer waiting.
+    pub bytes_per_peer: usize,
+    /// Time for the verdict on a block.
+    pub block_timeout_ms: Millis,
+    /// Time for the verdict on a transaction.
+    pub transaction_timeout_ms: Millis,
+    /// Time for the verdict on any other kind, and for a signature check.
+    pub other_timeout_ms: Millis,
+    /// Whether messages of the chain's own topics wait for a verdict; else they are accepted.
+    pub judge_custom: bool,
+}
+
+/// Bounds of sealed messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoutedConfig {
+    /// Whether sealed messages of others are carried at all.
+    pub carry: bool,
+    /// Hops a sealed message may take: origin, two carriers, receiver.
+    pub max_hops: u8,
+    /// Peers a sealed message is handed to when its receiver is not connected.
+    pub fanout: usize,
+    /// Bytes a second carried for one peer; four seconds' worth at once.
+    pub bytes_per_second: u64,
+    /// Messages a second opened for one peer: two X25519 and one Ed25519 each, about 0.4 ms.
+    pub opens_per_second: u64,
+    /// Nodes whose sealing key is remembered.
+    pub keys_max: usize,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        RelayConfig {
+            modes: KINDS.iter().filter_map(|row| Some((row.kind, row.relay?))).collect(),
+            max_hops: 16,
+            relay_threshold: 50,
+            fallback_best: 4,
+            expiration_ms: 300_000,
+            cleanup_interval_ms: 10_000,
+            seen_max: 131_072,
+            refused_max: 16_384,
+            origin_max: 8_192,
+            known_per_peer: 8_192,
+            stamp_past_ms: 180_000,
+            stamp_future_ms: 30_000,
+            late_ms: 3_000,
+            gossip: GossipConfig::default(),
+            pending: PendingConfig::default(),
+            routed: RoutedConfig::default(),
+        }
+    }
+}
+
+impl Default for GossipConfig {
+    fn default() -> Self {
+        GossipConfig {
+            fanout: 6,
+            interval_ms: 1_000,
+            ttl_ms: 120_000,
+            cache_size: 32_768,
+            cache_bytes: 64 * 1024 * 1024,
+            reannounce_ms: 15_000,
+            want_timeout_ms: 3_000,
+            wants_per_peer: 1_024,
+            wants_max: 16_384,
+            serves_per_id: 3,
+            serve_bytes_per_second: 4 * 1024 * 1024,
+            broken_backoff_ms: 30_000,
+        }
+    }
+}
+
+impl Default for PendingConfig {
+    fn default() -> Self {
+        PendingConfig {
+            count_max: 32_768,
+            bytes_max: 64 * 1024 * 1024,
+            count_per_peer: 8_192,
+            bytes_per_peer: 16 * 1024 * 1024,
+            block_timeout_ms: 30_000,
+            transaction_timeout_ms: 10_000,
+            other_timeout_ms: 5_000,
+            judge_custom: false,
+        }
+    }
+}
+
+impl Default for RoutedConfig {
+    fn default() -> Self {
+        RoutedConfig {
+            carry: true,
+            max_hops: 2,
+            fanout: 3,
+            bytes_per_second: 1024 * 1024,
+            opens_per_second: 100,
+            keys_max: 16_384,
+        }
+    }
+}
+
+impl RelayConfig {
+    /// How `kind` spreads; `None` if it is not gossiped.
+    #[must_use]
+    pub fn mode(&self, kind: Kind) -> Option<RelayMode> {
+        let table = kind.row().relay?;
+        Some(self.modes.get(&kind).copied().unwrap_or(table))
+    }
+
+    /// How long an accepted id is remembered, never less than stamps stay acceptable.
+    #[must_use]
+    pub fn remember_ms(&self) -> Millis {
+        let window = self.stamp_past_ms.saturating_add(self.stamp_future_ms);
+        self.expiration_ms.max(window.saturating_add(1_000))
+    }
+
+    /// How long the chain may take for its verdict on `kind`.
+    #[must_use]
+    pub fn verdict_ms(&self, kind: Kind) -> Millis {
+        match kind {
+            Kind::Block => self.pending.block_timeout_ms,
+            Kind::Transaction => self.pending.transaction_timeout_ms,
+            _ => self.pending.other_timeout_ms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_follow_the_table_of_kinds() {
+        let config = RelayConfig::default();
+        assert_eq!(config.mode(Kind::Vote), Some(RelayMode::ValidatorOnly));
+        assert_eq!(config.mode(Kind::Block), Some(RelayMode::Flood));
+        assert_eq!(config.mode(Kind::Ping), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_too_old_to_be_accepted_again() {
+        let config = RelayConfig { expiration_ms: 0, ..RelayConfig::default() };
+        assert!(config.remember_ms() > config.stamp_past_ms + config.stamp_future_ms);
+        assert!(RelayConfig::default().expiration_ms == RelayConfig::default().remember_ms());
+    }
+
+    #[test]
+    fn the_settings_survive_a_round_trip_through_toml() {
+        let config = RelayConfig::default();
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<RelayConfig>(&text).unwrap(), config);
+        assert!(toml::from_str::<RelayConfig>("max_hop = 3").is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! Sealed messages to nodes we are not connected to, and those we carry for others.
+//!
+//! Inside the seal: the sender's public key (32 bytes), its signature (64), a stamp (8), the
+//! kind (1), a gossip header (5) and the body. The signature ([`Purpose::Routed`]) covers the
+//! receiver's id and everything after the signature, so a receiver can't pass the message on in
+//! the sender's name.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rand::Rng;
+use zeroize::Zeroizing;
+
+use super::{
+    Action, Delivered, DropReason, Inbound, Relay, RelayFault, receive::Source, seen::Outcome,
+};
+use crate::{
+    codec::{decode, encode},
+    identity::{Keypair, NetworkId, NodeId, PublicKey, Purpose, Signature},
+    kinds::{Kind, Sender},
+    messages::{GossipHeader, HEADER_MAX, MessageId, Outgoing, RoutedHeader, Topic},
+    sealed,
+    time::Time,
+};
+
+/// Bytes in front of what the sender signs: its key and its signature.
+const SIGNED_FROM: usize = 32 + 64;
+/// Bytes in front of the inner body: stamp, kind and gossip header follow the signature.
+const INNER_PREFIX: usize = SIGNED_FROM + 8 + 1 + 5;
+
+/// What was inside a sealed message.
+struct Inner {
+    sender: PublicKey,
+    stamp: Time,
+    kind: Kind,
+    header: GossipHeader,
+    body: Bytes,
+}
+
+fn signed_part(to: &NodeId, rest: &[u8]) -> Vec<u8> {
+    [to.0.as_slice(), rest].concat()
+}
+
+fn write_inner(
+    key: &Keypair,
+    network: &NetworkId,
+    to: &NodeId,
+    stamp: Time,
+    message: &Outgoing,
+) -> Vec<u8> {
+    let mut rest = BytesMut::with_capacity(INNER_PREFIX.saturating_add(message.body.len()));
+    rest.put_u64_le(stamp.0);
+    rest.put_u8(message.kind.byte());
+    rest.put_slice(&message.header);
+    rest.put_slice(&message.body);
+    let signature = key.sign(Purpose::Routed, network, &signed_part(to, &rest));
+    [key.public().0.as_slice(), &signature.0, &rest].concat()
+}
+
+/// Reads what [`write_inner`] wrote for us; `None` for anything else.
+fn read_inner(network: &NetworkId, own: &NodeId, plain: Vec<u8>) -> Option<Inner> {
+    let plain = Bytes::from(plain);
+    let sender = PublicKey(plain.get(..32)?.try_into().ok()?);
+    let signature = Signature(plain.get(32..SIGNED_FROM)?.try_into().ok()?);
+    let rest = plain.get(SIGNED_FROM..)?;
+    let stamp = Time(u64::from_le_bytes(rest.get(..8)?.try_into().ok()?));
+    let kind = Kind::from_byte(*rest.get(8)?)?;
+    let header = decode::<GossipHeader>(rest.get(9..14)?, 5).ok()?;
+    let known = kind.row().relay.is_some() && plain.len() >= INNER_PREFIX;
+    if !known || !sender.verify(Purpose::Routed, network, &signed_part(own, rest), &signature) {
+        return None;
+    }
+    Some(Inner { sender, stamp, kind, header, body: plain.slice(INNER_PREFIX..) })
+}
+
+impl Relay {
+    /// Seals a message to `to` and hands it to the best peers. False if there is no key or no
+    /// peer, or it is too long.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn route(
+        &mut self,
+        now: Time,
+        to: NodeId,
+        kind: Kind,
+        hops: u8,
+        topic: Topic,
+        body: &Bytes,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(noise) = self.noise_keys.get(&to).copied() else { return false };
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        let via = self.best(peers, self.config.routed.fanout, true);
+        let message = Self::outgoing(kind, hops, topic, body);
+        let inner = write_inner(&self.keypair, &self.network, &to, now, &message);
+        let mut ephemeral = Zeroizing::new([0u8; 32]);
+        self.rng.fill_bytes(ephemeral.as_mut());
+        let Ok(body) = sealed::seal(&noise, ephemeral, &to.0, &inner) else { return false };
+        if via.is_empty() || body.len() > Kind::Routed.row().body_max {
+            return false;
+        }
+        let id = MessageId::of(Kind::Routed, &body);
+        self.seen.insert(now, id, Outcome::Accepted);
+        Self::send_routed(via, RoutedHeader { to, hops: 0 }, body.into(), out);
+        true
+    }
+
+    fn send_routed(to: Vec<NodeId>, header: RoutedHeader, body: Bytes, out: &mut Vec<Action>) {
+        let header = encode(&header).unwrap_or_default().into();
+        let message = Outgoing { kind: Kind::Routed, header, body };
+        out.push(Action::Send { to, id: None, message });
+    }
+
+    /// A sealed message arrived: for us, or to be carried on.
+    pub(super) fn on_routed(
+        &mut self,
+        now: Time,
+        wall: Time,
+        message: &Inbound,
+        out: &mut Vec<Action>,
+    ) {
+        let Ok(header) = decode::<RoutedHeader>(&message.header, HEADER_MAX) else {
+            Self::count(Kind::Routed, DropReason::Malformed, out);
+            return Self::penalise(message.peer, RelayFault::MalformedMessage, "header", out);
+        };
+        if self.seen.get(&message.id).is_some() {
+            return Self::count(Kind::Routed, DropReason::Duplicate, out);
+        }
+        if header.to == self.own {
+            self.open_routed(now, wall, message, out);
+        } else {
+            self.carry(now, header, message, out);
+        }
+    }
+
+    fn open_routed(&mut self, now: Time, wall: Time, message: &Inbound, out: &mut Vec<Action>) {
+        let Some(state) = self.peers.get_mut(&message.peer) else { return };
+        if !state.opens.take(now, 1) {
+            return Self::count(Kind::Routed, DropReason::RoutedLimit, out);
+        }
+        let secret = self.keypair.noise_secret();
+        let plain = sealed::open(&secret, &self.own.0, &message.body).ok();
+        let inner = plain.and_then(|plain| read_inner(&self.network, &self.own, plain));
+        // The carrier can't know what is inside: nothing of this is its fault.
+        let Some(inner) = inner else {
+            self.seen.insert(now, message.id, Outcome::Ignored);
+            return Self::count(Kind::Routed, DropReason::NotOpened, out);
+        };
+        self.seen.insert(now, message.id, Outcome::Accepted);
+        if wall.since(inner.stamp) > self.config.stamp_past_ms {
+            return Self::count(Kind::Routed, DropReason::Expired, out);
+        }
+        if inner.stamp.since(wall) > self.config.stamp_future_ms {
+            return Self::count(Kind::Routed, DropReason::FromFuture, out);
+        }
+        if inner.body.len() > inner.kind.row().body_max {
+            return Self::count(inner.kind, DropReason::TooLong, out);
+        }
+        let sender = inner.sender.node_id();
+        let proven = self.validator_of(&sender);
+        if inner.kind.row().sender == Sender::Validator && proven.is_none() {
+            return Self::count(inner.kind, DropReason::WrongRole, out);
+        }
+        let direct = inner.kind == Kind::Custom && inner.header.hops == super::DIRECT_HOPS;
+        let delivered = Delivered {
+            peer: sender,
+            kind: inner.kind,
+            topic: inner.header.topic,
+            id: MessageId::of(inner.kind, &inner.body),
+            body: inner.body,
+            hops: inner.header.hops,
+            first_byte: message.first_byte,
+            direct,
+        };
+        self.receive(now, wall, Source::Sealed(sender), proven, delivered, out);
+    }
+
+    /// The validator a node speaks for, by its connection or by its record.
+    fn validator_of(&self, node: &NodeId) -> Option<PublicKey> {
+        let connected = self.peers.get(node).and_then(|state| state.validator);
+        let recorded =
+            || self.validator_nodes.iter().find(|(_, n)| *n == node).map(|(key, _)| *key);
+        connected.or_else(recorded)
+    }
+
+    /// Carries a sealed message one hop further, within what we carry for one peer.
+    fn carry(&mut self, now: Time, header: RoutedHeader, message: &Inbound, out: &mut Vec<Action>) {
+        let bytes = u64::try_from(message.body.len()).unwrap_or(u64::MAX);
+        let room = self.peers.get_mut(&message.peer);
+        let room = room.is_some_and(|state| state.routed_bytes.take(now, bytes));
+        if !self.config.routed.carry || !room {
+            return Self::count(Kind::Routed, DropReason::RoutedLimit, out);
+        }
+        self.seen.insert(now, message.id, Outcome::Accepted);
+        let hops = header.hops.saturating_add(1);
+        if hops > self.config.routed.max_hops {
+            return Self::count(Kind::Routed, DropReason::HopLimit, out);
+        }
+        let to = if self.peers.contains_key(&header.to) {
+            vec![header.to]
+        } else if hops >= self.config.routed.max_hops {
+            // The next carrier could only drop it.
+            return Self::count(Kind::Routed, DropReason::NoRoute, out);
+        } else {
+            let others = self.peers.keys().filter(|peer| **peer != message.peer);
+            let others: Vec<NodeId> = others.copied().collect();
+            self.best(others, self.config.routed.fanout, true)
+        };
+        if to.is_empty() {
+            return Self::count(Kind::Routed, DropReason::NoRoute, out);
+        }
+        self.routed_bytes = self.routed_bytes.saturating_add(bytes);
+        Self::send_routed(to, RoutedHeader { to: header.to, hops }, message.body.clone(), out);
+    }
+}

@@ -1,0 +1,206 @@
+//! The serving side: what a peer may ask of us, and how much it may cost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::{RequestAction, RequestConfig, RequestFault, Requests};
+use crate::{
+    codec::{decode, encode},
+    identity::NodeId,
+    kinds::Kind,
+    messages::{HEADER_MAX, Outgoing, RequestHeader, ResponseHeader, ResponseStatus},
+    time::Time,
+};
+
+/// Seconds' worth of cost a peer may cause at once.
+const BURST_SECONDS: u64 = 4;
+
+/// Names a question that is being answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServeTicket(pub u64);
+
+/// How the application answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The answer.
+    Ok(Bytes),
+    /// Too much to do.
+    Busy,
+    /// Nobody serves this topic here.
+    Unsupported,
+    /// It tried and failed.
+    Failed,
+}
+
+/// What one peer asks of us.
+struct Asker {
+    /// Questions being answered, by the asker's id.
+    open: BTreeSet<u64>,
+    /// What it may still cost; answers may overdraw it, and it must be paid back first.
+    credit: i64,
+    filled_at: Time,
+}
+
+struct Question {
+    peer: NodeId,
+    id: u64,
+    bytes: usize,
+    deadline: Time,
+}
+
+/// All questions being answered.
+#[derive(Default)]
+pub(super) struct Serving {
+    askers: BTreeMap<NodeId, Asker>,
+    questions: BTreeMap<ServeTicket, Question>,
+    deadlines: BTreeSet<(Time, ServeTicket)>,
+    bytes: usize,
+    next: u64,
+}
+
+fn burst(config: &RequestConfig) -> i64 {
+    i64::try_from(config.cost_per_second.saturating_mul(BURST_SECONDS)).unwrap_or(i64::MAX)
+}
+
+fn cost(bytes: usize, extra: u64) -> i64 {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    i64::try_from(bytes.saturating_add(extra)).unwrap_or(i64::MAX)
+}
+
+impl Asker {
+    fn fill(&mut self, now: Time, config: &RequestConfig) {
+        let gained = now.since(self.filled_at).saturating_mul(config.cost_per_second) / 1_000;
+        if gained > 0 {
+            let gained = i64::try_from(gained).unwrap_or(i64::MAX);
+            self.credit = self.credit.saturating_add(gained).min(burst(config));
+            self.filled_at = now;
+        }
+    }
+}
+
+impl Serving {
+    pub(super) fn on_peer_up(&mut self, now: Time, peer: NodeId, config: &RequestConfig) {
+        let asker = Asker { open: BTreeSet::new(), credit: burst(config), filled_at: now };
+        self.askers.insert(peer, asker);
+    }
+
+    pub(super) fn on_peer_down(&mut self, peer: &NodeId) {
+        self.askers.remove(peer);
+        let gone = self.questions.iter().filter(|(_, question)| question.peer == *peer);
+        for ticket in gone.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
+            self.take(ticket);
+        }
+    }
+
+    fn take(&mut self, ticket: ServeTicket) -> Option<Question> {
+        let question = self.questions.remove(&ticket)?;
+        self.deadlines.remove(&(question.deadline, ticket));
+        self.bytes = self.bytes.saturating_sub(question.bytes);
+        if let Some(asker) = self.askers.get_mut(&question.peer) {
+            asker.open.remove(&question.id);
+        }
+        Some(question)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Whoever asked has given up: the place is free again.
+    pub(super) fn expire(&mut self, now: Time, out: &mut Vec<RequestAction>) {
+        while let Some((at, ticket)) = self.deadlines.first().copied() {
+            if at > now {
+                break;
+            }
+            self.take(ticket);
+            out.push(RequestAction::Count("answer_timeout"));
+        }
+    }
+}
+
+fn respond(peer: NodeId, id: u64, status: ResponseStatus, body: Bytes) -> RequestAction {
+    let header = encode(&ResponseHeader { id, status }).unwrap_or_default().into();
+    let message = Outgoing { kind: Kind::Response, header, body };
+    RequestAction::Send { to: peer, id: None, message }
+}
+
+impl Requests {
+    /// A question arrived. Over the quota it is answered at once with a typed refusal.
+    pub fn on_request(
+        &mut self,
+        now: Time,
+        peer: NodeId,
+        header: &Bytes,
+        body: Bytes,
+        out: &mut Vec<RequestAction>,
+    ) {
+        let config = &self.config;
+        let serving = &mut self.serving;
+        let Some(asker) = serving.askers.get_mut(&peer) else {
+            return out.push(RequestAction::Count("unknown_peer"));
+        };
+        let header = decode::<RequestHeader>(header, HEADER_MAX);
+        let short = body.len() <= Kind::Request.row().body_max;
+        let Some(header) = header.ok().filter(|_| short) else {
+            let fault = RequestFault::MalformedMessage;
+            return out.push(RequestAction::Penalise { peer, fault });
+        };
+        if asker.open.contains(&header.id) {
+            let fault = RequestFault::ProtocolViolation;
+            return out.push(RequestAction::Penalise { peer, fault });
+        }
+        asker.fill(now, config);
+        let over = asker.credit <= 0
+            || asker.open.len() >= config.serving_per_peer
+            || serving.questions.len() >= config.serving_max
+            || serving.bytes.saturating_add(body.len()) > config.serving_bytes_max;
+        if over {
+            out.push(RequestAction::Count("busy"));
+            return out.push(respond(peer, header.id, ResponseStatus::Busy, Bytes::new()));
+        }
+        let price = cost(body.len(), config.cost_per_request);
+        asker.credit = asker.credit.saturating_sub(price);
+        asker.open.insert(header.id);
+        let wait = u64::from(header.deadline_ms.min(config.deadline_ms_max));
+        let deadline = now.plus(wait);
+        serving.next = serving.next.wrapping_add(1);
+        let ticket = ServeTicket(serving.next);
+        serving.bytes = serving.bytes.saturating_add(body.len());
+        serving.deadlines.insert((deadline, ticket));
+        let question = Question { peer, id: header.id, bytes: body.len(), deadline };
+        serving.questions.insert(ticket, question);
+        out.push(RequestAction::Serve { ticket, peer, topic: header.topic, body, deadline });
+    }
+
+    /// The application answered a question.
+    pub fn on_answer(
+        &mut self,
+        now: Time,
+        ticket: ServeTicket,
+        answer: Answer,
+        out: &mut Vec<RequestAction>,
+    ) {
+        let Some(question) = self.serving.take(ticket) else {
+            return out.push(RequestAction::Count("late_answer"));
+        };
+        let too_long = |body: &Bytes| {
+            body.len() > self.config.answer_max || body.len() > Kind::Response.row().body_max
+        };
+        let (status, body) = match answer {
+            Answer::Ok(body) if too_long(&body) => {
+                out.push(RequestAction::Count("answer_too_long"));
+                (ResponseStatus::Failed, Bytes::new())
+            }
+            Answer::Ok(body) => (ResponseStatus::Ok, body),
+            Answer::Busy => (ResponseStatus::Busy, Bytes::new()),
+            Answer::Unsupported => (ResponseStatus::Unsupported, Bytes::new()),
+            Answer::Failed => (ResponseStatus::Failed, Bytes::new()),
+        };
+        if let Some(asker) = self.serving.askers.get_mut(&question.peer) {
+            asker.fill(now, &self.config);
+            asker.credit = asker.credit.saturating_sub(cost(body.len(), 0));
+        }
+        out.push(respond(question.peer, question.id, status, body));
+    }
+}
