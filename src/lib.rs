@@ -8,8 +8,12 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod address;
+pub mod book;
 pub mod codec;
 pub mod identity;
 pub mod kinds;
+pub mod manager;
 pub mod messages;
+pub mod reason;
+pub mod record;
 pub mod time;
