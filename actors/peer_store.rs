@@ -3,7 +3,7 @@
 //! Bans are synced before they are acknowledged; everything else is written when the disk has
 //! time. A store in trouble never stops the network: it raises an alarm and tries again.
 
-use actix::{Actor, Context, Handler, Message, Recipient, ResponseFuture};
+use actix::{Context, Handler, Message, Recipient, ResponseFuture};
 use bytes::Bytes;
 use peerstage_core::{
     address::Address,
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     clock::Clock,
     events::{Event, What},
-    shell::{Lifeline, tell},
+    shell::{core_actor, Lifeline, tell},
     store::{StoreBackend, StoreError, StoreHealth, StoreWriter, Table, WriteBatch},
 };
 
@@ -128,6 +128,8 @@ fn read<T: DeserializeOwned>(
 }
 
 impl PeerStore {
+    fn begin(&mut self, _: &mut Context<Self>) {}
+
     /// The actor around a writer.
     #[must_use]
     pub fn new(
@@ -188,19 +190,7 @@ fn row(entry: &Entry) -> (Table, Vec<u8>, Option<Vec<u8>>) {
     }
 }
 
-impl Actor for PeerStore {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(4_096);
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
-        }
-    }
-}
+core_actor!(PeerStore, mailbox = 4_096);
 
 impl Handler<Keep> for PeerStore {
     type Result = ResponseFuture<()>;

@@ -4,7 +4,7 @@ mod messages;
 
 use std::collections::BTreeMap;
 
-use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, StreamHandler};
+use actix::{AsyncContext, Context, Handler, MessageResult, Recipient, StreamHandler};
 use peerstage_core::{
     identity::{NetworkId, NodeId},
     kinds::Kind,
@@ -21,7 +21,7 @@ pub use messages::{
 pub(crate) use messages::Verified;
 
 use crate::{
-    bridge::{Judge, JudgeRecipient, Judged, verdict_label},
+    bridge::{Judge, Judged, verdict_label},
     clock::Clock,
     events::{Event, What},
     manager::SetValidators,
@@ -29,15 +29,15 @@ use crate::{
     payload::Delivery,
     peer::{Arrival, Outbox},
     scoring::{Observation, Scored},
-    shell::{BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, step, tell},
+    shell::{core_actor, BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, step, tell},
 };
 
 /// Whom the relay talks to.
 pub struct RelayLinks {
     /// Verdicts on blocks, transactions and custom messages.
-    pub blockchain: JudgeRecipient,
+    pub blockchain: Queue<Judge>,
     /// Verdicts on proposals and votes.
-    pub consensus: JudgeRecipient,
+    pub consensus: Queue<Judge>,
     /// What peers did.
     pub observations: Queue<Observation>,
     /// What happened.
@@ -74,6 +74,14 @@ pub struct MessageRelay {
 }
 
 impl MessageRelay {
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if let Some(inputs) = self.inputs.take() {
+            ctx.add_stream(inputs.arrivals);
+            ctx.add_stream(inputs.verdicts);
+            ctx.add_stream(inputs.verified.1);
+        }
+    }
+
     /// The actor around its machine.
     #[must_use]
     pub fn new(
@@ -146,7 +154,7 @@ impl MessageRelay {
         } else {
             &self.links.blockchain
         };
-        tell("judge", bridge, Judge { ticket, message, permit: self.permit.take() });
+        let _ = bridge.push(Judge { ticket, message, permit: self.permit.take() });
     }
 
     fn verify(&mut self, ticket: VerdictTicket, kind: Kind, body: bytes::Bytes) {
@@ -236,24 +244,7 @@ fn fault_of(fault: RelayFault) -> Fault {
     }
 }
 
-impl Actor for MessageRelay {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(16_384);
-        if let Some(inputs) = self.inputs.take() {
-            ctx.add_stream(inputs.arrivals);
-            ctx.add_stream(inputs.verdicts);
-            ctx.add_stream(inputs.verified.1);
-        }
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
-        }
-    }
-}
+core_actor!(MessageRelay, mailbox = 16_384);
 
 impl Shell for MessageRelay {
     type Action = Action;

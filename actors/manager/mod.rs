@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{
-    Actor, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
+    AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
     StreamHandler, WrapFuture,
 };
 use peerstage_core::{
@@ -42,7 +42,7 @@ use crate::{
     relay::{PeerDown, PeerUp, RecordSeen},
     requests,
     scoring::{BanChanged, Observation},
-    shell::{Lifeline, Queue, QueueStream, Shell, Timer, step, tell},
+    shell::{core_actor, Lifeline, Queue, QueueStream, Shell, Timer, step, tell},
     transport::Link,
 };
 
@@ -120,6 +120,18 @@ pub(crate) struct ManagerParts {
 }
 
 impl NetworkManager {
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if let Some(inputs) = self.inputs.take() {
+            ctx.add_stream(inputs.sessions);
+            ctx.add_stream(inputs.exchange);
+            ctx.add_stream(inputs.accepted);
+        }
+        let (bootstrap, persistent) = self.start.take().unwrap_or_default();
+        step(self, ctx, |actor, now, out| {
+            actor.machine.on_start(now, &bootstrap, &persistent, out);
+        });
+    }
+
     pub(crate) fn new(parts: ManagerParts) -> Self {
         let next_record = parts.clock.now().plus(RECORD_REFRESH);
         NetworkManager {
@@ -307,28 +319,7 @@ impl NetworkManager {
     }
 }
 
-impl Actor for NetworkManager {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(4_096);
-        if let Some(inputs) = self.inputs.take() {
-            ctx.add_stream(inputs.sessions);
-            ctx.add_stream(inputs.exchange);
-            ctx.add_stream(inputs.accepted);
-        }
-        let (bootstrap, persistent) = self.start.take().unwrap_or_default();
-        step(self, ctx, |actor, now, out| {
-            actor.machine.on_start(now, &bootstrap, &persistent, out);
-        });
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
-        }
-    }
-}
+core_actor!(NetworkManager, mailbox = 4_096);
 
 impl StreamHandler<Vec<SessionEvent>> for NetworkManager {
     fn handle(&mut self, events: Vec<SessionEvent>, ctx: &mut Context<Self>) {

@@ -84,7 +84,10 @@ fn times_are_judged() {
     assert_eq!(verdict(t - 9, t, NOW), Some(RecordError::Expired(NOW)));
     let ahead = t + AHEAD_MAX + 1;
     assert_eq!(verdict(ahead, ahead + 9, NOW), Some(RecordError::FromFuture(Time(ahead))));
-    assert_eq!(verdict(u64::MAX - 1, u64::MAX, Time::NEVER), Some(RecordError::Expired(Time::NEVER)));
+    assert_eq!(
+        verdict(u64::MAX - 1, u64::MAX, Time::NEVER),
+        Some(RecordError::Expired(Time::NEVER))
+    );
     assert!(!RecordError::Expired(NOW).is_fault());
     assert!(RecordError::BadSignature.is_fault());
 }
