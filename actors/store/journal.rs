@@ -147,7 +147,7 @@ impl BanJournal {
     }
 }
 
-/// A database with its journal: what [`super::open`] hands out.
+/// A database with its journal: what [`super::open()`] hands out.
 pub struct Journaled {
     inner: Box<dyn StoreBackend>,
     journal: BanJournal,
