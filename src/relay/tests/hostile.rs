@@ -133,6 +133,7 @@ fn a_vote_is_never_delivered_twice_however_old() {
     }
     assert_eq!(net.nodes[0].delivered.len(), 1);
     assert!(counted(&net, DropReason::Expired) >= 2);
+    assert!(faults(&net).contains(&RelayFault::Replay), "the same neighbour, once too often");
     let before = net.penalties.len();
     let stamp = net.now.plus(3_600_000);
     let future = Signed::seal(Kind::Vote, &validator_key(1), &NET, stamp, b"no");
