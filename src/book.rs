@@ -324,9 +324,9 @@ impl Book {
         }
     }
 
-    /// Not to be dialled before `until`, none of the node's addresses.
-    pub fn postpone(&mut self, peer: &NodeId, until: Time) {
-        for address in self.addresses_of(peer) {
+    /// Not to be dialled before `until`: none of the node's addresses, nor the one it was met at.
+    pub fn postpone(&mut self, peer: &NodeId, met_at: Option<Address>, until: Time) {
+        for address in self.addresses_of(peer).into_iter().chain(met_at) {
             if let Some(slot) = self.entries.get_mut(&address) {
                 slot.entry.next_dial = slot.entry.next_dial.max(until);
             }

@@ -90,6 +90,9 @@ fn after_a_restart_storm_the_network_is_one_again() {
                 assert!(at.since(before) >= 500, "seed {seed}: {from} dials {to} too often");
             }
         }
+        let to_most = (0..50).map(|n| world.dials.iter().filter(|d| d.2 == place(n)).count());
+        let most = to_most.max().unwrap_or(0);
+        assert!(most <= 60, "seed {seed}: {most} dials to one node in 30 s");
     }
 }
 
