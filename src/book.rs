@@ -38,8 +38,10 @@ pub const OWN_ADDRESSES_MAX: usize = 64;
 pub const FAILURES_UNVERIFIED_MAX: u32 = 5;
 /// The same for an address that has answered before (Bitcoin: 10 in a week).
 pub const FAILURES_VERIFIED_MAX: u32 = 10;
-/// Entries looked at to find one to dial or to displace.
+/// Entries looked at to find one to dial.
 const DRAWS: usize = 64;
+/// Entries looked at to find one to displace; cheap, as a flood of addresses pays it each time.
+const DISPLACE_DRAWS: usize = 8;
 
 /// How large the book may become.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,7 +227,7 @@ impl Book {
     /// Makes room: forgets the most failed of a few random unverified entries.
     fn displace(&mut self, rng: &mut impl Rng) -> bool {
         let mut worst: Option<(u32, Address)> = None;
-        for _ in 0..DRAWS {
+        for _ in 0..DISPLACE_DRAWS {
             let drawn = self.draw_one(rng).filter(|entry| !entry.is_verified());
             let Some((failures, address)) = drawn.map(|e| (e.failures, e.address)) else {
                 continue;
@@ -322,9 +324,9 @@ impl Book {
         }
     }
 
-    /// Not to be dialled before `until`, none of the node's addresses.
-    pub fn postpone(&mut self, peer: &NodeId, until: Time) {
-        for address in self.addresses_of(peer) {
+    /// Not to be dialled before `until`: none of the node's addresses, nor the one it was met at.
+    pub fn postpone(&mut self, peer: &NodeId, met_at: Option<Address>, until: Time) {
+        for address in self.addresses_of(peer).into_iter().chain(met_at) {
             if let Some(slot) = self.entries.get_mut(&address) {
                 slot.entry.next_dial = slot.entry.next_dial.max(until);
             }

@@ -211,7 +211,8 @@ impl Manager {
     pub fn disconnect(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) -> bool {
         let persistent = |t: &dialler::Target| t.purpose == DialPurpose::Persistent && t.is(peer);
         self.dialler.targets.retain(|target| !persistent(target));
-        self.postpone(peer, now.plus(self.config.disconnect_pause));
+        let address = self.peers.get(peer).map(|p| p.view.address);
+        self.postpone(peer, address, now.plus(self.config.disconnect_pause));
         self.cancel_dials(peer, out);
         let was_there = self.close_peer(now, peer, CloseReason::Requested, out);
         self.look_for_peers(now, out);
@@ -226,7 +227,7 @@ impl Manager {
         let address = self.peers.get(&peer).map(|p| p.view.address);
         let ip = address.filter(|a| !self.book.is_exempt(*a)).map(|a| a.ip());
         self.ban(peer, until, ip);
-        self.postpone(&peer, until);
+        self.postpone(&peer, address, until);
         self.cancel_dials(&peer, out);
         self.close_peer(now, &peer, CloseReason::Banned, out);
         self.look_for_peers(now, out);
@@ -333,8 +334,8 @@ impl Manager {
     }
 
     /// Neither the book nor the operator's list leads us there before `until`.
-    fn postpone(&mut self, peer: &NodeId, until: Time) {
-        self.book.postpone(peer, until);
+    fn postpone(&mut self, peer: &NodeId, address: Option<Address>, until: Time) {
+        self.book.postpone(peer, address, until);
         self.dialler.postpone(peer, until);
     }
 

@@ -293,7 +293,7 @@ impl Manager {
         let Some(gone) = gone else { return };
         out.push(down(now, &gone.view, closure));
         let pause = self.pause_after(&closure);
-        self.postpone(&gone.view.peer, now.plus(pause));
+        self.postpone(&gone.view.peer, Some(gone.view.address), now.plus(pause));
         self.look_for_peers(now, out);
     }
 

@@ -76,3 +76,43 @@ impl Bans {
         self.ips.get(&household(ip)).is_some_and(|count| *count >= BANNED_PER_IP_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u32) -> NodeId {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&number.to_le_bytes());
+        NodeId(id)
+    }
+
+    /// Attack row 24: a /64 is one household, its neighbour is another.
+    #[test]
+    fn a_household_of_ipv6_is_a_slash_64() {
+        let mut bans = Bans::default();
+        for number in 0..BANNED_PER_IP_MAX {
+            let ip = format!("2a01:4f8:1:2::{number:x}").parse().ok();
+            bans.add(node(number), Time(10), ip);
+        }
+        assert!(bans.has_ip("2a01:4f8:1:2:ffff::1".parse().unwrap()));
+        assert!(!bans.has_ip("2a01:4f8:1:3::1".parse().unwrap()));
+        bans.expire(Time(10));
+        assert!(!bans.has_ip("2a01:4f8:1:2::1".parse().unwrap()));
+        assert!(bans.ips.is_empty());
+    }
+
+    #[test]
+    fn bans_are_capped_and_the_longest_stay() {
+        let mut bans = Bans::default();
+        for number in 0..10_000u32 {
+            let ip = Some(IpAddr::from(number.to_be_bytes()));
+            bans.add(node(number), Time(1 + u64::from(number)), ip);
+        }
+        assert_eq!((bans.peers.len(), bans.ips.len()), (BANS_MAX, BANS_MAX));
+        assert!(bans.has_peer(Time(0), &node(9_999)));
+        assert!(!bans.has_peer(Time(0), &node(0)));
+        bans.add(node(9_999), Time::NEVER, None);
+        assert_eq!(bans.ips.len(), BANS_MAX, "the IP it was seen at stays");
+    }
+}

@@ -94,9 +94,14 @@ impl Gate {
 
     /// Those that took too long, taken out.
     pub(super) fn take_late(&mut self, now: Time) -> Vec<SessionId> {
-        let late = self.half_open.iter().filter(|(_, h)| h.until <= now);
-        let late: Vec<SessionId> = late.map(|(session, _)| *session).collect();
-        late.iter().for_each(|session| drop(self.half_open.remove(session)));
+        let mut late = Vec::new();
+        self.half_open.retain(|session, half_open| {
+            let in_time = half_open.until > now;
+            if !in_time {
+                late.push(*session);
+            }
+            in_time
+        });
         late
     }
 

@@ -53,7 +53,7 @@ fn the_bytes_are_pinned() {
     assert_eq!(
         hex(&bytes[64..]),
         "010000000000000000000000000000000000ffff08080808c0760100000001000000\
-         000068e5cf8b0100000068e5cf8b01000080d61cd08b010000"
+         000068e5cf8b0100000068e5cf8b01000080561cd08b010000"
     );
     assert_eq!(hex(&bytes[..32]), key.public().to_string());
 }

@@ -306,3 +306,34 @@ fn a_stopped_manager_closes_everything_and_begins_nothing() {
     story.does(|m, now, out| m.connect(now, target(far(4)), out));
     assert!(story.out.is_empty());
 }
+
+/// Attack row 15: crossed connections go by the lower id while they can be crossed at all; later
+/// whoever dials has lost the old connection, and the new one takes its place.
+#[test]
+fn a_peer_that_lost_its_connection_may_come_back_at_once() {
+    for (wait, survives) in [(0, None), (29_000, None), (31_000, Some(()))] {
+        let mut story = Story::new(ManagerConfig::default());
+        // Both ids are hashes; the test needs a peer above and one below our own.
+        let lower = (1..).find(|n| node(*n) < node(0)).unwrap();
+        let higher = (1..).find(|n| node(*n) > node(0)).unwrap();
+        let first = story.comes(lower, far(1));
+        story.does(|m, now, out| m.connect(now, target(far(2)), out));
+        let [(attempt, _)] = story.dials()[..] else { panic!("one dial") };
+        let session = story.session();
+        let ours = Story::established(higher, far(2), Direction::Outbound(attempt));
+        story.does(|m, now, out| m.on_established(now, session, ours, out));
+        story.pass(wait);
+        let second = story.comes(higher, far(3));
+        if survives.is_some() {
+            assert_eq!(story.closed(session), Some(CloseReason::Duplicate), "after {wait} ms");
+            assert!(story.out.iter().any(
+                |a| matches!(a, Action::PeerUp { replaces: Some(old), .. } if *old == session)
+            ));
+            assert!(!story.out.iter().any(|a| matches!(a, Action::PeerDown { .. })));
+        } else {
+            assert_eq!(story.closed(second), Some(CloseReason::Duplicate), "after {wait} ms");
+        }
+        assert!(story.closed(first).is_none());
+        assert_eq!(story.manager.status().peers, 2);
+    }
+}

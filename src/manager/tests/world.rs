@@ -61,6 +61,11 @@ pub(super) fn place(number: usize) -> Address {
     Address::new(IpAddr::from([127, 0, 0, 1]), 20_000 + u16::try_from(number).unwrap())
 }
 
+/// A second address of the node at the first.
+pub(super) fn alias(address: Address) -> Address {
+    Address::new(address.ip(), address.port() + 10_000)
+}
+
 pub(super) fn manager(key: &Keypair, config: &ManagerConfig, seed: u64) -> Manager {
     let identity = ManagerIdentity { node: key.node_id(), network: NET, validator: None };
     let mut bytes = key.node_id().0;
@@ -239,7 +244,8 @@ impl World {
 
     fn dial(&mut self, node: usize, attempt: DialId, address: Address) {
         self.dials.push((self.now, node, address));
-        let target = self.nodes.iter().position(|n| n.address == address && n.alive);
+        let answers = |n: &Node| n.alive && (n.address == address || alias(n.address) == address);
+        let target = self.nodes.iter().position(answers);
         let Some(target) = target else {
             return self.schedule(What::DialFailed(node, attempt, DialFailure::Refused));
         };
