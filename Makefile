@@ -19,14 +19,17 @@ test:
 	scripts/cross-check
 	cargo test --locked --workspace --no-fail-fast
 
-# The whole workspace is named so that cargo resolves the same features as for `make test` and
-# shares its dependencies. The demo goes first: the last lines are the test runner's.
+# The same workspace and kinds of target as `make test`, so that cargo resolves the same features
+# and only what uses RocksDB is built again. The demo goes first: the last lines are the runner's.
+ROCKSDB = --locked --workspace --features peerstage/rocksdb
+ROCKSDB_TESTS = --test store_conformance --test store_crash
+
 test-rocksdb:
 	@scripts/setup test rocksdb
-	cargo build --locked --workspace --features peerstage/rocksdb --bin peerstage
+	cargo test --no-run $(ROCKSDB) --lib $(ROCKSDB_TESTS)
 	PEERSTAGE_STORE__BACKEND=rocksdb "$$(scripts/target-dir)/debug/peerstage" $(DEMO)
-	cargo test --locked --workspace --features peerstage/rocksdb --lib -- store
-	cargo test --locked --workspace --features peerstage/rocksdb --test crash
+	cargo test $(ROCKSDB) --lib -- store
+	cargo test $(ROCKSDB) $(ROCKSDB_TESTS)
 
 release:
 	@scripts/setup rocksdb
