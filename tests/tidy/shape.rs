@@ -80,11 +80,8 @@ fn module_docs(source: &Source) -> Vec<Breach> {
 fn documented_above(source: &Source, line: usize) -> bool {
     let above = source.raw[..line].iter().rev().map(|text| text.trim());
     let inside = source.raw.get(line + 1).is_some_and(|text| text.trim().starts_with("//!"));
-    inside
-        || above
-            .skip_while(|text| text.starts_with("#["))
-            .next()
-            .is_some_and(|text| text.starts_with("///"))
+    let mut above = above.skip_while(|text| text.starts_with("#["));
+    inside || above.next().is_some_and(|text| text.starts_with("///"))
 }
 
 #[test]
