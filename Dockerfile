@@ -4,6 +4,8 @@
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ libclang-dev && rm -rf /var/lib/apt/lists/*
+# The image's own toolchain, without the lints and formatter that rust-toolchain.toml asks for.
+ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /source
 COPY . .
 RUN cargo build --locked --release -p peerstage --features rocksdb --bin peerstage
