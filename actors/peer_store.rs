@@ -19,8 +19,11 @@ use tokio::sync::oneshot;
 use crate::{
     clock::Clock,
     events::{Event, What},
-    shell::{core_actor, Lifeline, tell},
-    store::{StoreBackend, StoreError, StoreHealth, StoreWriter, Table, WriteBatch},
+    shell::{Lifeline, core_actor, tell},
+    store::{
+        StoreBackend, StoreError, Table, WriteBatch,
+        writer::{StoreHealth, StoreWriter},
+    },
 };
 
 /// Entries read at once when a node starts.
@@ -180,9 +183,7 @@ fn row(entry: &Entry) -> (Table, Vec<u8>, Option<Vec<u8>>) {
         Entry::Address(entry) => {
             (Table::Peers, bytes(&entry.address).unwrap_or_default(), bytes(entry))
         }
-        Entry::ForgetAddress(address) => {
-            (Table::Peers, bytes(address).unwrap_or_default(), None)
-        }
+        Entry::ForgetAddress(address) => (Table::Peers, bytes(address).unwrap_or_default(), None),
         Entry::Record(record) => {
             (Table::Records, of(&record.record.public_key.node_id()), bytes(record))
         }

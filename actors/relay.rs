@@ -15,10 +15,8 @@ use peerstage_core::{
     time::Time,
 };
 
-pub use messages::{
-    Broadcast, Counts, CountsQuery, PeerDown, PeerUp, RecordSeen, SendTo, SetMode,
-};
 pub(crate) use messages::Verified;
+pub use messages::{Broadcast, Counts, CountsQuery, PeerDown, PeerUp, RecordSeen, SendTo, SetMode};
 
 use crate::{
     bridge::{Judge, Judged, verdict_label},
@@ -29,7 +27,9 @@ use crate::{
     payload::Delivery,
     peer::{Arrival, Outbox},
     scoring::{Observation, Scored},
-    shell::{core_actor, BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, step, tell},
+    shell::{
+        BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, core_actor, step, tell,
+    },
 };
 
 /// Whom the relay talks to.
@@ -45,13 +45,13 @@ pub struct RelayLinks {
 }
 
 /// The queues into the relay.
-pub struct RelayInputs {
+pub(crate) struct RelayInputs {
     /// From the peers.
     pub arrivals: QueueStream<Arrival>,
     /// From the bridges.
     pub verdicts: QueueStream<Judged>,
     /// From the workers.
-    pub verified: (Queue<Verified>, QueueStream<Verified>),
+    pub(crate) verified: (Queue<Verified>, QueueStream<Verified>),
 }
 
 /// The actor.
@@ -149,11 +149,8 @@ impl MessageRelay {
 
     fn judge(&mut self, ticket: VerdictTicket, message: relay::Delivered) {
         self.counts.of(message.kind).received += 1;
-        let bridge = if message.kind.row().signed {
-            &self.links.consensus
-        } else {
-            &self.links.blockchain
-        };
+        let bridge =
+            if message.kind.row().signed { &self.links.consensus } else { &self.links.blockchain };
         let _ = bridge.push(Judge { ticket, message, permit: self.permit.take() });
     }
 
@@ -161,9 +158,8 @@ impl MessageRelay {
         let (network, permit) = (self.network, self.permit.take());
         let (workers, verified) = (self.workers.clone(), self.verified.clone());
         actix_rt::spawn(async move {
-            let check = move || {
-                Signed::parse(&body).is_some_and(|signed| signed.verify(kind, &network))
-            };
+            let check =
+                move || Signed::parse(&body).is_some_and(|signed| signed.verify(kind, &network));
             if let Ok(valid) = workers.run(check).await {
                 let _ = verified.push(Verified { ticket, valid, permit });
             }
@@ -181,11 +177,7 @@ impl MessageRelay {
         ) -> Result<relay::Broadcast, relay::RelayError>,
     ) -> Result<Delivery, SendError> {
         self.refused = 0;
-        let wall = self.clock.wall();
-        let sent = step(self, ctx, |actor, now, out| {
-            actor.machine.on_wall(wall);
-            order(&mut actor.machine, now, out)
-        })?;
+        let sent = step(self, ctx, |actor, now, out| order(&mut actor.machine, now, out))?;
         let lazy = self.refused;
         let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(lazy);
         Ok(Delivery { queued, lazy, dropped: 0 })

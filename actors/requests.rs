@@ -1,12 +1,6 @@
 //! The Requests actor: questions to peers and answers to theirs.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use actix::{AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler};
 use bytes::Bytes;
@@ -28,7 +22,7 @@ use crate::{
     clock::Clock,
     peer::{Arrival, Outbox},
     scoring::{Observation, Scored},
-    shell::{core_actor, Lifeline, Queue, QueueStream, Shell, Timer, step},
+    shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, step},
 };
 
 /// Why a request has no answer.

@@ -3,7 +3,7 @@
 use actix::{AsyncContext, Context, StreamHandler};
 
 use super::{Handlers, Judge, Judged};
-use crate::shell::{core_actor, Lifeline, Queue, QueueStream};
+use crate::shell::{Lifeline, Queue, QueueStream, core_actor};
 
 /// Hands what arrived to the chain and the verdicts to the relay.
 pub struct BlockchainBridge {

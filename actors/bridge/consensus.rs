@@ -14,7 +14,7 @@ use crate::{
     network::SendError,
     payload::Delivery,
     relay::Broadcast,
-    shell::{core_actor, Lifeline, Queue, QueueStream, Workers},
+    shell::{Lifeline, Queue, QueueStream, Workers, core_actor},
 };
 
 /// From the chain: sign this as our validator and spread it.

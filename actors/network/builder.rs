@@ -23,12 +23,15 @@ use crate::{
     bridge::{Handlers, closure_handler, recipient_handler},
     clock::Clock,
     identity_file::{self, IdentityFileError},
-    manager::SetValidators,
     own::OwnNode,
     payload::{Inbound, Payload, Verdict},
     requests::{Reply, Servers},
     shell::{Fatal, Placement, Workers},
-    store::{self, BackendChoice, MemoryStore, OpenError, StoreBackend, StoreError},
+    store::{
+        self, StoreBackend, StoreError,
+        memory::MemoryStore,
+        open::{BackendChoice, OpenError},
+    },
     transport::{TcpTransport, Transport},
 };
 
@@ -271,7 +274,8 @@ impl Builder {
                 }
             });
         })?;
-        let core = ready.await.map_err(|_| std::io::Error::other("the network's thread ended"))??;
+        let core =
+            ready.await.map_err(|_| std::io::Error::other("the network's thread ended"))??;
         *core.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(stop);
         Ok(Network::from_core(core))
     }

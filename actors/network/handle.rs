@@ -300,4 +300,3 @@ impl Network {
         self.core.stop().await;
     }
 }
-

@@ -9,7 +9,7 @@ use actix::Actor;
 use actix_rt::ArbiterHandle;
 use peerstage_core::{
     address::Address,
-    config::{Config, PeerAddress},
+    config::{Config, Host, PeerAddress},
     handshake::HandshakeConfig,
     manager::{Manager, ManagerIdentity, Target},
     record::{Capabilities, Roles},
@@ -21,11 +21,9 @@ use peerstage_core::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::{core::Core, settings, StartError};
+use super::{StartError, core::Core, settings};
 use crate::{
-    bridge::{
-        BlockchainBridge, ConsensusBridge, Handlers, JUDGE_QUEUE, MonitoringBridge, Signing,
-    },
+    bridge::{BlockchainBridge, ConsensusBridge, Handlers, JUDGE_QUEUE, MonitoringBridge, Signing},
     clock::Clock,
     events::Event,
     manager::{Connect, ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
@@ -36,7 +34,10 @@ use crate::{
     requests::{RequestDesk, RequestInputs, Servers},
     scoring::{OBSERVATIONS, PeerScoring, ScoringLinks},
     shell::{Fatal, Placement, Queue, Workers},
-    store::{QueueLimits, StoreBackend, StoreWriter},
+    store::{
+        StoreBackend,
+        writer::{QueueLimits, StoreWriter},
+    },
     transport::{Link, Listener, Transport},
 };
 
@@ -83,10 +84,7 @@ fn start<A: Actor<Context = actix::Context<A>> + Send>(
 }
 
 /// Starts a node on the current thread, which runs an actix system.
-pub(crate) async fn start_node(
-    parts: RootParts,
-    placement: Placement,
-) -> Result<Core, StartError> {
+pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result<Core, StartError> {
     let RootParts { config, own, transport, clock, fatal, workers, .. } = parts;
     let mut seeds = ChaCha20Rng::from_seed(parts.seed);
     let mut seed = || {
@@ -103,7 +101,10 @@ pub(crate) async fn start_node(
     let backend_name = parts.backend.name();
     let restored = restore(&*parts.backend)?;
     if restored.unreadable > 0 {
-        tracing::warn!(count = restored.unreadable, "stored entries that can't be read were left out");
+        tracing::warn!(
+            count = restored.unreadable,
+            "stored entries that can't be read were left out"
+        );
     }
 
     let (arrivals, arrivals_in) = Queue::new("gossip", ARRIVALS);
@@ -325,9 +326,8 @@ fn announced(config: &Config, listening: &[Address]) -> Vec<Address> {
 
 /// Targets with an address, and those whose name must be looked up first.
 fn targets(named: &[PeerAddress]) -> (Vec<Target>, Vec<PeerAddress>) {
-    let target = |peer: &PeerAddress| {
-        peer.address().map(|address| Target { address, expected: peer.id })
-    };
+    let target =
+        |peer: &PeerAddress| peer.address().map(|address| Target { address, expected: peer.id });
     let unresolved = named.iter().filter(|peer| peer.address().is_none()).cloned().collect();
     (named.iter().filter_map(target).collect(), unresolved)
 }
@@ -353,7 +353,11 @@ async fn resolve(target: PeerAddress, manager: actix::Addr<NetworkManager>) {
             Ok(addresses) => {
                 let mut found = false;
                 for address in addresses {
-                    let resolved = PeerAddress::from_address(Address::from(address), target.id);
+                    let resolved = PeerAddress {
+                        id: target.id,
+                        host: Host::Ip(address.ip()),
+                        port: address.port(),
+                    };
                     found = manager.send(Connect { target: resolved }).await.is_ok();
                 }
                 if found {

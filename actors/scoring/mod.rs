@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{
-    AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler,
-};
+use actix::{AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler};
 use peerstage_core::{
     address::Address,
     identity::NodeId,
@@ -21,8 +19,8 @@ use peerstage_core::{
 use crate::{
     clock::Clock,
     events::{Event, What},
-    shell::{core_actor, Lifeline, Queue, QueueStream, Shell, Timer, step, tell},
     peer_store::{Entry, Keep},
+    shell::{Lifeline, QueueStream, Shell, Timer, core_actor, step, tell},
 };
 
 /// Observations that may wait; more are dropped and counted, which costs nobody a ban: faults
@@ -381,7 +379,11 @@ impl Handler<Bans> for PeerScoring {
 impl Handler<Ban> for PeerScoring {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, Ban { peer, why, duration }: Ban, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(
+        &mut self,
+        Ban { peer, why, duration }: Ban,
+        ctx: &mut Context<Self>,
+    ) -> Self::Result {
         let ms = duration.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
         step(self, ctx, |actor, now, out| actor.machine.ban(now, peer, &why, ms, out));
         self.flush()
