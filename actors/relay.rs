@@ -84,7 +84,7 @@ impl MessageRelay {
 
     /// The actor around its machine.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         machine: Relay,
         network: NetworkId,
         links: RelayLinks,
