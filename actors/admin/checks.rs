@@ -9,7 +9,7 @@ use crate::status::Status;
 
 /// How long the core actors have to answer before they count as stuck. A guess: far above the
 /// longest a healthy actor is busy, and below the usual time-out of a probe.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The result of every check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

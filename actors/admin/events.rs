@@ -1,10 +1,6 @@
 //! The event stream: one JSON object a line, with a sign of life when nothing happens.
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use actix::Recipient;
 use bytes::Bytes;
@@ -55,8 +51,7 @@ impl Streams {
         let full = |_| AdminError::TooManyStreams { max: STREAMS_MAX };
         let permit = Arc::clone(&self.0).try_acquire_owned().map_err(full)?;
         let Feed(events) = follow.send(Follow).await.map_err(|_| AdminError::Stopped)?;
-        let mut heartbeat =
-            tokio::time::interval(heartbeat.clamp(HEARTBEAT_MIN, HEARTBEAT_MAX));
+        let mut heartbeat = tokio::time::interval(heartbeat.clamp(HEARTBEAT_MIN, HEARTBEAT_MAX));
         heartbeat.reset();
         let open = Open { events, heartbeat, greeted: false, _permit: permit };
         Ok(stream::unfold(open, |mut open| async move {

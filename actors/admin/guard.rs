@@ -6,7 +6,9 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode,
-        header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN, WWW_AUTHENTICATE},
+        header::{
+            AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN, WWW_AUTHENTICATE,
+        },
     },
     middleware::Next,
     web,
@@ -55,7 +57,8 @@ impl Guard {
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
             return Some(response);
         }
-        if request.method() == Method::POST && !single(headers, &CONTENT_TYPE).is_some_and(is_json) {
+        if request.method() == Method::POST && !single(headers, &CONTENT_TYPE).is_some_and(is_json)
+        {
             let error = "the Content-Type must be application/json";
             let hint = "send JSON, `{}` where there is nothing to say";
             return Some(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error, hint));
@@ -119,9 +122,20 @@ mod tests {
         let ours = ["localhost", "LOCALHOST:30402", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:9"];
         assert!(ours.into_iter().all(is_ours));
         let others = [
-            "", "evil.example", "localhost.evil.example", "evil.example:80", "127.0.0.1.nip.io",
-            "127.0.0.2", "[::1", "::1", "localhost:x", "localhost.", "[::ffff:127.0.0.1]", " localhost",
-            "localhost@evil.example", "0.0.0.0",
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "evil.example:80",
+            "127.0.0.1.nip.io",
+            "127.0.0.2",
+            "[::1",
+            "::1",
+            "localhost:x",
+            "localhost.",
+            "[::ffff:127.0.0.1]",
+            " localhost",
+            "localhost@evil.example",
+            "0.0.0.0",
         ];
         for other in others {
             assert!(!is_ours(other), "{other}");

@@ -41,6 +41,7 @@ pub(super) fn configure(routes: &Routes, config: &mut ServiceConfig) {
     config
         .app_data(web::Data::new(routes.clone()))
         .route("/v1/status", web::get().to(|r| plain(r, AdminRequest::Status)))
+        .route("/v1/ready", web::get().to(|r| plain(r, AdminRequest::Readiness)))
         .route("/v1/peers", web::get().to(|r| plain(r, AdminRequest::Peers)))
         .route("/v1/peers/{id}", web::get().to(peer))
         .route("/v1/peers/{id}/explain", web::get().to(explain))
@@ -157,7 +158,8 @@ struct RelayModeBody {
 
 async fn relay_mode(routes: web::Data<Routes>, body: web::Payload) -> HttpResponse {
     let request = read::<RelayModeBody>(body).await;
-    let order = request.map(|RelayModeBody { kind, mode }| AdminRequest::SetRelayMode { kind, mode });
+    let order =
+        request.map(|RelayModeBody { kind, mode }| AdminRequest::SetRelayMode { kind, mode });
     ask(&routes, order).await
 }
 

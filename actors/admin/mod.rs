@@ -20,8 +20,6 @@ mod metrics;
 mod pages;
 mod request;
 mod serve;
-#[cfg(test)]
-mod tests;
 mod token;
 
 pub use actor::{Admin, AdminParts, Follow};

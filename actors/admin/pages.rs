@@ -65,7 +65,10 @@ async fn livez(probes: web::Data<Probes>) -> HttpResponse {
     }
 }
 
-async fn readyz(probes: web::Data<Probes>, query: web::Query<Vec<(String, String)>>) -> HttpResponse {
+async fn readyz(
+    probes: web::Data<Probes>,
+    query: web::Query<Vec<(String, String)>>,
+) -> HttpResponse {
     let Some(readiness) = readiness(&probes).await else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned());
     };

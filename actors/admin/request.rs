@@ -7,7 +7,7 @@ use bytes::Bytes;
 use peerstage_core::{
     config::PeerAddress,
     identity::{NodeId, PublicKey},
-    kinds::{KindRow, Kind, RelayMode},
+    kinds::{Kind, KindRow, RelayMode},
     messages::Topic,
     scoring::{BanRecord, Explanation},
 };

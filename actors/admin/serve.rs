@@ -196,14 +196,13 @@ impl AdminServers {
         bound: Bound<'_>,
         configure: impl Fn() -> Box<dyn Fn(&mut ServiceConfig)> + Send + Clone + 'static,
     ) -> Result<(), ServeError> {
-        let server = HttpServer::new(move || {
-            App::new().wrap(from_fn(guard::check)).configure(configure())
-        })
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(STOP_SECONDS)
-        .max_connections(CONNECTIONS_MAX)
-        .client_request_timeout(REQUEST_TIMEOUT);
+        let server =
+            HttpServer::new(move || App::new().wrap(from_fn(guard::check)).configure(configure()))
+                .workers(1)
+                .disable_signals()
+                .shutdown_timeout(STOP_SECONDS)
+                .max_connections(CONNECTIONS_MAX)
+                .client_request_timeout(REQUEST_TIMEOUT);
         let server = match bound {
             Bound::Tcp(listener) => {
                 let address = listener.local_addr();
