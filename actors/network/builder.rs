@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use super::{
     Network,
     core::Core,
-    root::{RootParts, describe, start_node},
+    reach::describe,
+    root::{RootParts, start_node},
 };
 use crate::{
     bridge::{Handlers, closure_handler, recipient_handler},

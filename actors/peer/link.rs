@@ -99,6 +99,17 @@ pub struct SessionGuard {
     fault: Option<Fault>,
 }
 
+/// The times a connection is held to, ms.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerTiming {
+    /// Between pings.
+    pub ping_interval: Millis,
+    /// For the answer to a ping.
+    pub ping_timeout: Millis,
+    /// For the socket to take anything while bytes wait (attack row 43).
+    pub write_timeout: Millis,
+}
+
 /// Where a peer's messages go.
 #[derive(Clone)]
 pub struct PeerLinks {
