@@ -290,6 +290,7 @@ impl Peer {
                 self.say_goodbye(self.clock.now(), CloseReason::HandshakeTimeout, 0);
             }
             End::PingTimeout => self.say_goodbye(self.clock.now(), CloseReason::PingTimeout, 0),
+            End::Idle => self.say_goodbye(self.clock.now(), CloseReason::Idle, 0),
             End::TooSlow => self.say_goodbye(self.clock.now(), CloseReason::SlowReader, 0),
             End::Remote { reason, retry_after_ms } => {
                 let reason = CloseReason::from_code(reason);
