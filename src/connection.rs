@@ -19,7 +19,7 @@ use crate::{
     lanes::plain,
     messages::{
         Disconnect, GossipHeader, HEADER_MAX, Hello, Outgoing, Ping, RequestHeader, ResponseHeader,
-        RoutedHeader, validator_proof_message,
+        RoutedHeader, Topic, validator_proof_message,
     },
     rate::TokenBucket,
     time::{Millis, Time, earliest},
@@ -352,7 +352,10 @@ fn check_header(message: &Message) -> Result<(), End> {
     let header = &message.header;
     let well_formed = match message.kind {
         Kind::Block | Kind::Transaction | Kind::Proposal | Kind::Vote | Kind::Custom => {
-            codec::decode_canonical::<GossipHeader>(header, HEADER_MAX).is_ok()
+            // Only custom messages have a topic: another spelling would be another id.
+            let topic_allowed = message.kind == Kind::Custom;
+            codec::decode_canonical::<GossipHeader>(header, HEADER_MAX)
+                .is_ok_and(|header| topic_allowed || header.topic == Topic(0))
         }
         Kind::Request => codec::decode_canonical::<RequestHeader>(header, HEADER_MAX).is_ok(),
         Kind::Response => codec::decode_canonical::<ResponseHeader>(header, HEADER_MAX).is_ok(),

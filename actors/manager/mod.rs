@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use actix::{AsyncContext, Context, Recipient, StreamHandler};
+use actix::{AsyncContext, Context, Recipient};
 use peerstage_core::{
     address::Address,
     codec,

@@ -114,11 +114,7 @@ impl Builder {
             servers: Servers::new(),
             persistent: false,
             backend: None,
-            environment: Environment {
-                transport: Arc::new(TcpTransport::default()),
-                clock: None,
-                seed: None,
-            },
+            environment: Environment { transport: Arc::new(TcpTransport), clock: None, seed: None },
             fatal: None,
             problem: None,
         }

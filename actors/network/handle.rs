@@ -77,13 +77,11 @@ impl From<MailboxError> for Stopped {
 
 impl Network {
     /// Starts to describe a node of the network `name`; nodes of other networks can't connect.
-    #[must_use]
     pub fn builder(name: &str) -> Builder {
         Builder::new(NetworkId::from_name(name))
     }
 
     /// Starts to describe a node of the network with this genesis hash.
-    #[must_use]
     pub fn builder_for(network: NetworkId) -> Builder {
         Builder::new(network)
     }

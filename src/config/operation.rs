@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Backend, LogFormat, LogLevel, Optional, Size, Span, schema::section};
+use super::{Backend, LogFormat, LogLevel, Optional, Span, schema::section};
 use crate::address::Address;
 
 section! {

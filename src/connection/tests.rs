@@ -199,6 +199,7 @@ fn a_header_or_body_that_does_not_decode_is_a_violation() {
     for (kind, header, body) in [
         (Kind::Block, vec![], vec![1]),
         (Kind::Block, vec![0; 6], vec![1]),
+        (Kind::Block, vec![0, 1, 0, 0, 0], vec![1]),
         (Kind::Request, vec![0; 3], vec![]),
         (Kind::Ping, vec![], vec![0; 7]),
         (Kind::Ping, vec![1], vec![0; 8]),

@@ -65,12 +65,12 @@ fn requests_have_golden_bytes() {
 }
 
 #[test]
-fn a_message_id_depends_on_the_kind() {
-    assert_ne!(MessageId::of(Kind::Block, b"x"), MessageId::of(Kind::Transaction, b"x"));
-    assert_eq!(
-        MessageId::of(Kind::Block, b"x").to_string(),
-        blake3::hash(&[20, b'x']).to_hex().as_str()
-    );
+fn a_message_id_depends_on_kind_topic_and_body() {
+    let none = Topic(0);
+    let block = MessageId::of(Kind::Block, none, b"x");
+    assert_ne!(block, MessageId::of(Kind::Transaction, none, b"x"));
+    assert_ne!(block, MessageId::of(Kind::Block, Topic(1), b"x"));
+    assert_eq!(block.to_string(), blake3::hash(&[20, 0, 0, 0, 0, b'x']).to_hex().as_str());
 }
 
 #[test]
