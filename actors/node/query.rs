@@ -229,16 +229,21 @@ pub(super) fn print_kinds(json: bool) -> Result<(), Failure> {
         table.row([
             row.name.to_owned(),
             row.kind.byte().to_string(),
-            format!("{:?}", row.lane).to_lowercase(),
+            word(&row.lane)?,
             row.body_max.to_string(),
             row.rate_per_second.to_string(),
             row.burst.to_string(),
             row.queue_bytes.to_string(),
-            format!("{:?}", row.overflow),
-            format!("{:?}", row.sender).to_lowercase(),
+            word(&row.overflow)?,
+            word(&row.sender)?,
             if row.signed { "yes" } else { "no" }.to_owned(),
             row.relay.map_or("-", RelayMode::name).to_owned(),
         ]);
     }
     print(&table.text(Style::of_stdout()))
+}
+
+/// The name of an enum's value, as in JSON.
+fn word(value: &impl serde::Serialize) -> Result<String, Failure> {
+    Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().to_owned())
 }
