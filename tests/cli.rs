@@ -219,6 +219,40 @@ fn a_ban_survives_kill_9() {
     assert_eq!(again.json(&["bans"])[0]["peer"], stranger.as_str());
 }
 
+/// In a process of its own: a node whose actor, named by the environment, panics.
+#[test]
+fn a_node_that_loses_an_actor() {
+    let Some(actor) = std::env::var_os("PEERSTAGE_TEST_PANIC") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = peerstage::core::config::Config::default();
+    config.node.data_dir = folder.path().to_owned();
+    config.network.listen_port = 0;
+    config.metrics.enabled = false;
+    let _limiter = peerstage::node::start_logging(&config.log);
+    let ended = peerstage::node::run::run_attached(config, |builder| builder, |started| {
+        assert!(started.network.panic_in(actor.to_str().unwrap()));
+    });
+    unreachable!("the process should have ended: {ended:?}");
+}
+
+/// A node without one of its core actors ends at once, so that its service manager starts it
+/// again.
+#[test]
+fn the_death_of_a_core_actor_ends_the_process_with_70() {
+    let actors =
+        ["relay", "requests", "manager", "scoring", "store", "blockchain", "consensus", "monitoring"];
+    for actor in actors {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_node_that_loses_an_actor", "--nocapture"])
+            .env("PEERSTAGE_TEST_PANIC", actor)
+            .output()
+            .unwrap();
+        let (_, errors, code) = read(&output);
+        assert_eq!(code, 70, "{actor}: {errors}");
+        assert!(errors.contains("a core actor has died, so the node ends"), "{actor}: {errors}");
+    }
+}
+
 #[test]
 fn the_log_is_json_lines_when_asked() {
     let (node, other) = (Node::start(&[]), Node::start(&[]));
