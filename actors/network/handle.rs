@@ -279,6 +279,13 @@ impl Network {
         self.core.status().await
     }
 
+    /// The core actors that are dead, or were silent for five seconds. Answers at once, whatever
+    /// state the node is in.
+    #[must_use]
+    pub fn trouble(&self) -> Vec<&'static str> {
+        self.core.trouble()
+    }
+
     /// Waits until the node has at least `peers` peers.
     ///
     /// # Errors

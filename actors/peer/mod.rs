@@ -168,6 +168,8 @@ impl Peer {
     fn on_bytes(&mut self, now: Time, bytes: BytesMut, out: &mut Vec<Action>) {
         let counters = self.outbox.counters();
         counters.bytes_in.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        metrics::counter!("peerstage_bytes_total", "direction" => "in")
+            .increment(bytes.len() as u64);
         if self.unread.is_empty() {
             self.unread = bytes;
         } else {
@@ -302,6 +304,8 @@ impl Peer {
         };
         if written != self.progress.0 || waiting == 0 {
             let counters = self.outbox.counters();
+            metrics::counter!("peerstage_bytes_total", "direction" => "out")
+                .increment(written.saturating_sub(self.progress.0));
             counters.bytes_out.store(written, std::sync::atomic::Ordering::Relaxed);
             self.progress = (written, now);
         }
