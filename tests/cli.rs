@@ -229,9 +229,13 @@ fn a_node_that_loses_an_actor() {
     config.network.listen_port = 0;
     config.metrics.enabled = false;
     let _limiter = peerstage::node::start_logging(&config.log);
-    let ended = peerstage::node::run::run_attached(config, |builder| builder, |started| {
-        assert!(started.network.panic_in(actor.to_str().unwrap()));
-    });
+    let ended = peerstage::node::run::run_attached(
+        config,
+        |builder| builder,
+        |started| {
+            assert!(started.network.panic_in(actor.to_str().unwrap()));
+        },
+    );
     unreachable!("the process should have ended: {ended:?}");
 }
 
@@ -239,8 +243,16 @@ fn a_node_that_loses_an_actor() {
 /// again.
 #[test]
 fn the_death_of_a_core_actor_ends_the_process_with_70() {
-    let actors =
-        ["relay", "requests", "manager", "scoring", "store", "blockchain", "consensus", "monitoring"];
+    let actors = [
+        "relay",
+        "requests",
+        "manager",
+        "scoring",
+        "store",
+        "blockchain",
+        "consensus",
+        "monitoring",
+    ];
     for actor in actors {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "a_node_that_loses_an_actor", "--nocapture"])

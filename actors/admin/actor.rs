@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, ActorContext, Context, Handler, Message, ResponseFuture};
 use peerstage_core::{
     config::{Host, PeerAddress},
     identity::NodeId,
@@ -15,7 +15,11 @@ use super::{
     checks::{self, ANSWER_TIMEOUT, Readiness},
     request::{AdminError, AdminRequest, AdminResponse, PeerName},
 };
-use crate::{Subscription, network::Network, shell::Lifeline};
+use crate::{
+    Subscription,
+    network::Network,
+    shell::{Lifeline, Stop},
+};
 
 /// Requests that may wait; more are told that the node is busy.
 const MAILBOX: usize = 256;
@@ -88,6 +92,14 @@ impl Handler<AdminRequest> for Admin {
     fn handle(&mut self, request: AdminRequest, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);
         Box::pin(async move { parts.answer(request).await })
+    }
+}
+
+impl Handler<Stop> for Admin {
+    type Result = ();
+
+    fn handle(&mut self, Stop: Stop, ctx: &mut Context<Self>) {
+        ctx.stop();
     }
 }
 

@@ -13,7 +13,7 @@ use super::{init::make_data_dir, panics};
 use crate::{
     Builder, Network, StartError,
     admin::{Admin, AdminParts, AdminServers, Listeners, Numbers, ServeError},
-    shell::Fatal,
+    shell::{Fatal, Stop},
 };
 
 /// Why a node did not start, or did not stop in order.
@@ -101,6 +101,7 @@ async fn run(
     let servers = match AdminServers::start(&listeners, &admin, numbers) {
         Ok(servers) => servers,
         Err(error) => {
+            let _ = admin.send(Stop).await;
             network.shutdown().await;
             return Err(error.into());
         }
@@ -120,6 +121,7 @@ async fn run(
     let close = async {
         // The operator sees the node go before it is gone.
         servers.stop().await;
+        let _ = admin.send(Stop).await;
         network.shutdown().await;
     };
     let closed = stop_in_time(close, limit.as_duration(), &mut signals).await;

@@ -1,6 +1,6 @@
 //! Nodes as processes: started, asked and stopped the way an operator does it.
 
-#![allow(dead_code, reason = "each suite uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each suite uses a part of it")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
