@@ -69,10 +69,19 @@ async fn plain(routes: web::Data<Routes>, request: AdminRequest) -> HttpResponse
     answer(routes.admin.send(request).await)
 }
 
-async fn ask(routes: &Routes, request: Result<AdminRequest, HttpResponse>) -> HttpResponse {
+async fn ask(routes: &Routes, request: Result<AdminRequest, Unfit>) -> HttpResponse {
     match request {
         Ok(request) => answer(routes.admin.send(request).await),
-        Err(refused) => refused,
+        Err(unfit) => unfit.into(),
+    }
+}
+
+/// A request that can't be read: its status, and what is wrong with it.
+struct Unfit(StatusCode, String);
+
+impl From<Unfit> for HttpResponse {
+    fn from(Unfit(code, error): Unfit) -> Self {
+        refusal(code, &error, "docs/admin.md describes every request and its limits")
     }
 }
 
@@ -141,7 +150,7 @@ async fn broadcast(routes: web::Data<Routes>, body: web::Payload) -> HttpRespons
     let request = read::<BroadcastBody>(body).await.and_then(|sent| {
         if sent.body.len() > 2 * BODY_MAX {
             let error = format!("the body has more than {BODY_MAX} bytes");
-            return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, &error, "send less"));
+            return Err(Unfit(StatusCode::PAYLOAD_TOO_LARGE, error));
         }
         let bytes = from_hex(&sent.body).ok_or_else(|| bad("the body is not hexadecimal"))?;
         Ok(AdminRequest::Broadcast { kind: sent.kind, topic: sent.topic, body: Bytes::from(bytes) })
@@ -184,7 +193,7 @@ struct FollowQuery {
 async fn follow(routes: web::Data<Routes>, query: web::Query<FollowQuery>) -> HttpResponse {
     let heartbeat = match query.heartbeat.as_deref().map(span).transpose() {
         Ok(heartbeat) => heartbeat.unwrap_or(events::HEARTBEAT),
-        Err(refused) => return refused,
+        Err(unfit) => return unfit.into(),
     };
     match routes.streams.open(&routes.follow, heartbeat).await {
         Ok(stream) => HttpResponse::Ok()
@@ -196,27 +205,27 @@ async fn follow(routes: web::Data<Routes>, query: web::Query<FollowQuery>) -> Ht
 }
 
 /// Reads a JSON body: as long as it may be, and nothing in it that isn't known.
-async fn read<T: DeserializeOwned>(body: web::Payload) -> Result<T, HttpResponse> {
+async fn read<T: DeserializeOwned>(body: web::Payload) -> Result<T, Unfit> {
     let too_long = |_| {
         let error = format!("the request has more than {REQUEST_BYTES_MAX} bytes");
-        refusal(StatusCode::PAYLOAD_TOO_LARGE, &error, "send less")
+        Unfit(StatusCode::PAYLOAD_TOO_LARGE, error)
     };
     let whole = body.to_bytes_limited(REQUEST_BYTES_MAX).await.map_err(too_long)?;
     let bytes = whole.map_err(|error| bad(&error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))
 }
 
-fn named(text: &str) -> Result<PeerName, HttpResponse> {
+fn named(text: &str) -> Result<PeerName, Unfit> {
     text.parse().map_err(|error: <PeerName as std::str::FromStr>::Err| bad(&error.to_string()))
 }
 
-fn span(text: &str) -> Result<Duration, HttpResponse> {
+fn span(text: &str) -> Result<Duration, Unfit> {
     let span = text.parse::<Span>().map_err(|error| bad(&format!("{text:?}: {error}")))?;
     Ok(span.as_duration())
 }
 
-fn bad(error: &str) -> HttpResponse {
-    refusal(StatusCode::BAD_REQUEST, error, "docs/admin.md describes every request")
+fn bad(error: &str) -> Unfit {
+    Unfit(StatusCode::BAD_REQUEST, error.to_owned())
 }
 
 /// What the actor answers, or that it is gone.

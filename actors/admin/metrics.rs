@@ -77,11 +77,6 @@ fn record(status: &Status) {
     ::metrics::gauge!("peerstage_known_addresses").set(count(status.known_addresses));
     ::metrics::gauge!("peerstage_ready").set(if status.ready { 1.0 } else { 0.0 });
     ::metrics::gauge!("peerstage_uptime_seconds").set(status.uptime_ms as f64 / 1_000.0);
-    let bytes = |direction, value| {
-        ::metrics::counter!("peerstage_bytes_total", "direction" => direction).absolute(value);
-    };
-    bytes("in", status.traffic.bytes_in);
-    bytes("out", status.traffic.bytes_out);
     for (kind, counts) in &status.kinds {
         let fates = [
             ("received", counts.received),
