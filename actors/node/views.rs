@@ -169,7 +169,7 @@ pub(super) fn netinfo(
             (!peer.outbound, peer.round_trip_ms.unwrap_or(u64::MAX), peer.peer)
         });
         let mut headings =
-            vec!["<->", "peer", "type", "score>", "ping>", "in>", "out>", "queue>", "age>"];
+            vec!["way", "peer", "type", "score>", "ping>", "in>", "out>", "queue>", "age>"];
         headings.extend(with_address.then_some("address"));
         headings.extend(with_agent.then_some("agent"));
         let mut table = Table::new(&headings);
@@ -216,7 +216,7 @@ fn counts(peers: &[PeerInfo], style: Style) -> String {
 /// `peerstage events`: the name, then what it says.
 pub(super) fn event(name: &str, event: &Value) -> String {
     let mut line = match event.get("at").and_then(Value::as_u64) {
-        Some(at) => format!("{} {name}", Time(at)),
+        Some(at) => format!("{} {name}", time_of_day(Time(at))),
         None => name.to_owned(),
     };
     for (key, value) in event.as_object().into_iter().flatten() {
@@ -226,6 +226,13 @@ pub(super) fn event(name: &str, event: &Value) -> String {
         }
     }
     line
+}
+
+/// `07:46:24.276`, UTC.
+fn time_of_day(at: Time) -> String {
+    let (seconds, ms) = (at.0 / 1_000, at.0 % 1_000);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{hour:02}:{minute:02}:{second:02}.{ms:03}")
 }
 
 fn way(peer: &PeerInfo) -> &'static str {
@@ -241,5 +248,20 @@ fn tone(peer: &PeerInfo) -> Tone {
         "trusted" | "relay" => Tone::Good,
         "banned" | "distrusted" => Tone::Bad,
         _ => Tone::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_line_whatever_peers_say() {
+        let agent = "x\ny";
+        let event_of = json!({ "event": "peer_connected", "at": 86_461_007, "agent": agent });
+        let line = event("peer_connected", &event_of);
+        assert_eq!(line, "00:01:01.007 peer_connected agent=x\u{fffd}y");
     }
 }
