@@ -1,4 +1,5 @@
 //! The command line, as an operator uses it.
+#![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
 #[path = "process/mod.rs"]
 mod process;

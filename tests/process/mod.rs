@@ -1,6 +1,12 @@
 //! Nodes as processes: started, asked and stopped the way an operator does it.
 
 #![allow(dead_code, unreachable_pub, reason = "each suite uses a part of it")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what fails here is the test"
+)]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
