@@ -1,8 +1,31 @@
 //! The Peerstage network layer.
 
-pub mod identity_file;
-pub mod store;
+pub mod bridge;
 pub mod clock;
+pub mod events;
+pub mod identity_file;
+pub mod manager;
+mod network;
+mod own;
+pub mod payload;
+pub mod peer;
+pub mod peer_store;
+pub mod relay;
+pub mod requests;
+pub mod scoring;
+pub mod shell;
+pub mod status;
+pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod transport;
+mod upgrade;
+
+pub use bridge::{Notice, Subscription};
+pub use events::{Event, What};
+pub use network::{Builder, Network, SendError, StartError, Stopped};
+pub use payload::{
+    Block, Delivery, Inbound, Payload, PayloadError, Proposal, Transaction, Verdict, Vote,
+};
+pub use peerstage_core as core;
+pub use requests::{Reply, RequestError};

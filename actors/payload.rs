@@ -51,6 +51,10 @@ pub struct Inbound<P> {
     pub first_byte: Time,
 }
 
+impl<P: Payload> actix::Message for Inbound<P> {
+    type Result = Verdict;
+}
+
 /// What happened to a message that was handed to the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Delivery {

@@ -3,7 +3,7 @@
 //! Bans are synced before they are acknowledged; everything else is written when the disk has
 //! time. A store in trouble never stops the network: it raises an alarm and tries again.
 
-use actix::{Actor, Context, Handler, Message, Recipient, ResponseFuture};
+use actix::{Context, Handler, Message, Recipient, ResponseFuture};
 use bytes::Bytes;
 use peerstage_core::{
     address::Address,
@@ -19,8 +19,11 @@ use tokio::sync::oneshot;
 use crate::{
     clock::Clock,
     events::{Event, What},
-    shell::{Lifeline, tell},
-    store::{StoreBackend, StoreError, StoreHealth, StoreWriter, Table, WriteBatch},
+    shell::{Lifeline, core_actor, tell},
+    store::{
+        StoreBackend, StoreError, Table, WriteBatch,
+        writer::{StoreHealth, StoreWriter},
+    },
 };
 
 /// Entries read at once when a node starts.
@@ -128,6 +131,8 @@ fn read<T: DeserializeOwned>(
 }
 
 impl PeerStore {
+    fn begin(&mut self, _: &mut Context<Self>) {}
+
     /// The actor around a writer.
     #[must_use]
     pub fn new(
@@ -178,9 +183,7 @@ fn row(entry: &Entry) -> (Table, Vec<u8>, Option<Vec<u8>>) {
         Entry::Address(entry) => {
             (Table::Peers, bytes(&entry.address).unwrap_or_default(), bytes(entry))
         }
-        Entry::ForgetAddress(address) => {
-            (Table::Peers, bytes(address).unwrap_or_default(), None)
-        }
+        Entry::ForgetAddress(address) => (Table::Peers, bytes(address).unwrap_or_default(), None),
         Entry::Record(record) => {
             (Table::Records, of(&record.record.public_key.node_id()), bytes(record))
         }
@@ -188,19 +191,7 @@ fn row(entry: &Entry) -> (Table, Vec<u8>, Option<Vec<u8>>) {
     }
 }
 
-impl Actor for PeerStore {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(4_096);
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
-        }
-    }
-}
+core_actor!(PeerStore, mailbox = 4_096);
 
 impl Handler<Keep> for PeerStore {
     type Result = ResponseFuture<()>;

@@ -4,7 +4,7 @@ mod messages;
 
 use std::collections::BTreeMap;
 
-use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, StreamHandler};
+use actix::{AsyncContext, Context, Handler, MessageResult, Recipient, StreamHandler};
 use peerstage_core::{
     identity::{NetworkId, NodeId},
     kinds::Kind,
@@ -15,13 +15,11 @@ use peerstage_core::{
     time::Time,
 };
 
-pub use messages::{
-    Broadcast, Counts, CountsQuery, PeerDown, PeerUp, RecordSeen, SendTo, SetMode,
-};
 pub(crate) use messages::Verified;
+pub use messages::{Broadcast, Counts, CountsQuery, PeerDown, PeerUp, RecordSeen, SendTo, SetMode};
 
 use crate::{
-    bridge::{Judge, JudgeRecipient, Judged, verdict_label},
+    bridge::{Judge, Judged, verdict_label},
     clock::Clock,
     events::{Event, What},
     manager::SetValidators,
@@ -29,15 +27,17 @@ use crate::{
     payload::Delivery,
     peer::{Arrival, Outbox},
     scoring::{Observation, Scored},
-    shell::{BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, step, tell},
+    shell::{
+        BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, core_actor, step, tell,
+    },
 };
 
 /// Whom the relay talks to.
 pub struct RelayLinks {
     /// Verdicts on blocks, transactions and custom messages.
-    pub blockchain: JudgeRecipient,
+    pub blockchain: Queue<Judge>,
     /// Verdicts on proposals and votes.
-    pub consensus: JudgeRecipient,
+    pub consensus: Queue<Judge>,
     /// What peers did.
     pub observations: Queue<Observation>,
     /// What happened.
@@ -45,13 +45,13 @@ pub struct RelayLinks {
 }
 
 /// The queues into the relay.
-pub struct RelayInputs {
+pub(crate) struct RelayInputs {
     /// From the peers.
     pub arrivals: QueueStream<Arrival>,
     /// From the bridges.
     pub verdicts: QueueStream<Judged>,
     /// From the workers.
-    pub verified: (Queue<Verified>, QueueStream<Verified>),
+    pub(crate) verified: (Queue<Verified>, QueueStream<Verified>),
 }
 
 /// The actor.
@@ -74,9 +74,17 @@ pub struct MessageRelay {
 }
 
 impl MessageRelay {
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if let Some(inputs) = self.inputs.take() {
+            ctx.add_stream(inputs.arrivals);
+            ctx.add_stream(inputs.verdicts);
+            ctx.add_stream(inputs.verified.1);
+        }
+    }
+
     /// The actor around its machine.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         machine: Relay,
         network: NetworkId,
         links: RelayLinks,
@@ -141,21 +149,17 @@ impl MessageRelay {
 
     fn judge(&mut self, ticket: VerdictTicket, message: relay::Delivered) {
         self.counts.of(message.kind).received += 1;
-        let bridge = if message.kind.row().signed {
-            &self.links.consensus
-        } else {
-            &self.links.blockchain
-        };
-        tell("judge", bridge, Judge { ticket, message, permit: self.permit.take() });
+        let bridge =
+            if message.kind.row().signed { &self.links.consensus } else { &self.links.blockchain };
+        let _ = bridge.push(Judge { ticket, message, permit: self.permit.take() });
     }
 
     fn verify(&mut self, ticket: VerdictTicket, kind: Kind, body: bytes::Bytes) {
         let (network, permit) = (self.network, self.permit.take());
         let (workers, verified) = (self.workers.clone(), self.verified.clone());
         actix_rt::spawn(async move {
-            let check = move || {
-                Signed::parse(&body).is_some_and(|signed| signed.verify(kind, &network))
-            };
+            let check =
+                move || Signed::parse(&body).is_some_and(|signed| signed.verify(kind, &network));
             if let Ok(valid) = workers.run(check).await {
                 let _ = verified.push(Verified { ticket, valid, permit });
             }
@@ -173,11 +177,7 @@ impl MessageRelay {
         ) -> Result<relay::Broadcast, relay::RelayError>,
     ) -> Result<Delivery, SendError> {
         self.refused = 0;
-        let wall = self.clock.wall();
-        let sent = step(self, ctx, |actor, now, out| {
-            actor.machine.on_wall(wall);
-            order(&mut actor.machine, now, out)
-        })?;
+        let sent = step(self, ctx, |actor, now, out| order(&mut actor.machine, now, out))?;
         let lazy = self.refused;
         let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(lazy);
         Ok(Delivery { queued, lazy, dropped: 0 })
@@ -236,24 +236,7 @@ fn fault_of(fault: RelayFault) -> Fault {
     }
 }
 
-impl Actor for MessageRelay {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(16_384);
-        if let Some(inputs) = self.inputs.take() {
-            ctx.add_stream(inputs.arrivals);
-            ctx.add_stream(inputs.verdicts);
-            ctx.add_stream(inputs.verified.1);
-        }
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
-        }
-    }
-}
+core_actor!(MessageRelay, mailbox = 16_384);
 
 impl Shell for MessageRelay {
     type Action = Action;

@@ -24,7 +24,7 @@ const READ_MAX: usize = 4 * 1024;
 
 /// Why a connection did not become a session.
 #[derive(Debug, thiserror::Error)]
-pub enum UpgradeError {
+pub(crate) enum UpgradeError {
     /// The handshake failed.
     #[error("handshake: {0}")]
     Handshake(#[from] HandshakeError),
@@ -39,7 +39,7 @@ pub enum UpgradeError {
 impl UpgradeError {
     /// The stable name for logs, metrics and events.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             UpgradeError::Handshake(error) => error.reason(),
             UpgradeError::Socket(error) => match error.kind() {
@@ -56,7 +56,7 @@ impl UpgradeError {
 
 /// Which side of the handshake we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// We dialled, and may know who should answer.
     Dialler(Option<NodeId>),
     /// We accepted.
@@ -68,7 +68,7 @@ pub enum Side {
 ///
 /// # Errors
 /// [`UpgradeError`]; the connection is closed when it is dropped.
-pub async fn upgrade(
+pub(crate) async fn upgrade(
     link: Link,
     side: Side,
     mut config: HandshakeConfig,

@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod address;
+pub mod book;
 pub mod codec;
 pub mod config;
 pub mod connection;
@@ -16,13 +17,14 @@ pub mod handshake;
 pub mod identity;
 pub mod kinds;
 pub mod lanes;
+pub mod manager;
 pub mod messages;
 pub mod noise;
 pub mod rate;
 pub mod reason;
 pub mod record;
-pub mod scoring;
 pub mod relay;
 pub mod requests;
+pub mod scoring;
 pub mod sealed;
 pub mod time;

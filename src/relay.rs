@@ -255,6 +255,14 @@ impl Relay {
         let oldest = self.wall.minus(self.config.stamp_past_ms);
         self.seen.sweep_origins(oldest, &self.validators);
     }
+
+    pub(super) fn count(kind: Kind, reason: DropReason, out: &mut Vec<Action>) {
+        out.push(Action::Count { kind, reason });
+    }
+
+    pub(super) fn penalise(peer: NodeId, fault: RelayFault, detail: &str, out: &mut Vec<Action>) {
+        out.push(Action::Penalise { peer, fault, detail: detail.to_owned() });
+    }
 }
 
 #[cfg(test)]

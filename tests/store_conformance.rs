@@ -11,7 +11,7 @@ use std::{
 
 use peerstage::store::{
     BackendChoice, Durability, OpenError, StoreBackend, Table, WriteBatch,
-    conformance::conformance, journal, memory::MemoryDisk, open, open::DAMAGED_KEPT_MAX,
+    conformance::conformance, memory::MemoryDisk, open, open::DAMAGED_KEPT_MAX,
 };
 
 /// Every backend of this build that keeps files, with the name of its database.
@@ -75,6 +75,24 @@ fn opened_stores_conform() {
     for (choice, _) in ON_DISK {
         let directory = tempfile::tempdir().unwrap();
         conformance(directory.path(), &|place| Ok(open(place, *choice)?.backend));
+    }
+}
+
+/// A child that was forked a moment ago must not keep a closed store locked.
+#[test]
+fn a_closed_store_can_be_opened_at_once_even_by_a_process_that_starts_others() {
+    for (choice, _) in ON_DISK {
+        let directory = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let forks = scope.spawn(|| {
+                for _ in 0..50 {
+                    assert!(std::process::Command::new("true").status().unwrap().success());
+                }
+            });
+            while !forks.is_finished() {
+                open(directory.path(), *choice).unwrap().backend.close().unwrap();
+            }
+        });
     }
 }
 
@@ -148,6 +166,7 @@ fn a_damaged_database_is_moved_aside_and_bans_return() {
 #[cfg(feature = "redb")]
 #[test]
 fn a_wrong_page_anywhere_never_stops_the_node() {
+    use peerstage::store::journal;
     const PAGE_BYTES: usize = 4096;
     let original = tempfile::tempdir().unwrap();
     fill(original.path(), BackendChoice::Redb, 100);

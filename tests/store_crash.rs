@@ -309,6 +309,8 @@ fn note(line: &str, told: &mut BTreeMap<u64, Told>) -> bool {
 fn check_bans(directory: &Path, choice: BackendChoice, told: &BTreeMap<u64, Told>, round: u32) {
     let opened = open(directory, choice).unwrap();
     assert!(opened.moved_aside.is_none(), "round {round}: a kill damages nothing");
+    // The journal is ahead of the database by what was under way, never by what was safe.
+    assert!(opened.restored_bans <= UNDER_WAY + 2, "{choice}, round {round}");
     for (n, told) in told {
         let banned = opened.backend.get(Table::Bans, &n.to_be_bytes()).unwrap().is_some();
         // What was tried last and not acknowledged may have happened or not.

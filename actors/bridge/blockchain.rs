@@ -1,44 +1,45 @@
 //! The BlockchainBridge actor: blocks, transactions and the chain's own topics.
 
-use actix::{Actor, Context, Handler};
+use actix::{AsyncContext, Context, StreamHandler};
 
 use super::{Handlers, Judge, Judged};
-use crate::shell::{Lifeline, Queue};
+use crate::shell::{Lifeline, Queue, QueueStream, core_actor};
 
 /// Hands what arrived to the chain and the verdicts to the relay.
 pub struct BlockchainBridge {
     handlers: Handlers,
+    judge: Option<QueueStream<Judge>>,
     verdicts: Queue<Judged>,
     lifeline: Lifeline,
 }
 
 impl BlockchainBridge {
-    /// A bridge to these handlers.
-    #[must_use]
-    pub fn new(handlers: Handlers, verdicts: Queue<Judged>, lifeline: Lifeline) -> Self {
-        BlockchainBridge { handlers, verdicts, lifeline }
-    }
-}
-
-impl Actor for BlockchainBridge {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        // The relay lets no more messages wait for a verdict than this.
-        ctx.set_mailbox_capacity(super::JUDGE_MAILBOX);
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if let Some(judge) = self.judge.take() {
+            ctx.add_stream(judge);
         }
     }
+
+    /// A bridge to these handlers.
+    #[must_use]
+    pub fn new(
+        handlers: Handlers,
+        judge: QueueStream<Judge>,
+        verdicts: Queue<Judged>,
+        lifeline: Lifeline,
+    ) -> Self {
+        BlockchainBridge { handlers, judge: Some(judge), verdicts, lifeline }
+    }
 }
 
-impl Handler<Judge> for BlockchainBridge {
-    type Result = ();
+core_actor!(BlockchainBridge, mailbox = 1_024);
 
-    fn handle(&mut self, order: Judge, _: &mut Context<Self>) {
-        self.handlers.judge(order, self.verdicts.clone());
+impl StreamHandler<Vec<Judge>> for BlockchainBridge {
+    fn handle(&mut self, orders: Vec<Judge>, _: &mut Context<Self>) {
+        for order in orders {
+            self.handlers.judge(order, self.verdicts.clone());
+        }
     }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
 }

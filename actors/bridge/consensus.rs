@@ -1,6 +1,6 @@
 //! The ConsensusBridge actor: proposals and votes, signed on the way out.
 
-use actix::{Actor, Context, Handler, Message, Recipient, ResponseFuture};
+use actix::{AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler};
 use bytes::Bytes;
 use peerstage_core::{
     identity::{Keypair, NetworkId},
@@ -14,7 +14,7 @@ use crate::{
     network::SendError,
     payload::Delivery,
     relay::Broadcast,
-    shell::{Lifeline, Queue, Workers},
+    shell::{Lifeline, Queue, QueueStream, Workers, core_actor},
 };
 
 /// From the chain: sign this as our validator and spread it.
@@ -42,6 +42,7 @@ pub struct Signing {
 /// Hands proposals and votes to the chain, its verdicts to the relay, and signs the chain's own.
 pub struct ConsensusBridge {
     handlers: Handlers,
+    judge: Option<QueueStream<Judge>>,
     verdicts: Queue<Judged>,
     signing: Signing,
     relay: Recipient<Broadcast>,
@@ -49,39 +50,36 @@ pub struct ConsensusBridge {
 }
 
 impl ConsensusBridge {
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if let Some(judge) = self.judge.take() {
+            ctx.add_stream(judge);
+        }
+    }
+
     /// A bridge to these handlers.
     #[must_use]
     pub fn new(
         handlers: Handlers,
+        judge: QueueStream<Judge>,
         verdicts: Queue<Judged>,
         signing: Signing,
         relay: Recipient<Broadcast>,
         lifeline: Lifeline,
     ) -> Self {
-        ConsensusBridge { handlers, verdicts, signing, relay, lifeline }
+        ConsensusBridge { handlers, judge: Some(judge), verdicts, signing, relay, lifeline }
     }
 }
 
-impl Actor for ConsensusBridge {
-    type Context = Context<Self>;
+core_actor!(ConsensusBridge, mailbox = 1_024);
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(super::JUDGE_MAILBOX);
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
+impl StreamHandler<Vec<Judge>> for ConsensusBridge {
+    fn handle(&mut self, orders: Vec<Judge>, _: &mut Context<Self>) {
+        for order in orders {
+            self.handlers.judge(order, self.verdicts.clone());
         }
     }
-}
 
-impl Handler<Judge> for ConsensusBridge {
-    type Result = ();
-
-    fn handle(&mut self, order: Judge, _: &mut Context<Self>) {
-        self.handlers.judge(order, self.verdicts.clone());
-    }
+    fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
 impl Handler<Publish> for ConsensusBridge {

@@ -111,10 +111,7 @@ where
 }
 
 /// A handler that asks an actix actor.
-pub fn recipient_handler<P: Payload>(recipient: Recipient<Inbound<P>>) -> Handler
-where
-    Inbound<P>: actix::Message<Result = Verdict>,
-{
+pub fn recipient_handler<P: Payload>(recipient: Recipient<Inbound<P>>) -> Handler {
     closure_handler(move |inbound: Inbound<P>| {
         let answer = recipient.send(inbound);
         async move {

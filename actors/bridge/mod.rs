@@ -9,7 +9,6 @@ mod consensus;
 mod handlers;
 mod monitoring;
 
-use actix::{Message, Recipient};
 use peerstage_core::{
     identity::NodeId,
     kinds::Kind,
@@ -27,8 +26,7 @@ pub use monitoring::{MonitoringBridge, Notice, Subscribe, Subscription};
 use crate::{payload::Verdict, shell::BytePermit};
 
 /// From the MessageRelay: the chain's verdict on this, please.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct Judge {
     /// Names the message.
     pub ticket: VerdictTicket,
@@ -62,9 +60,6 @@ pub struct About {
     pub first_byte: Time,
 }
 
-/// The mailbox a [`Judge`] goes to.
-pub type JudgeRecipient = Recipient<Judge>;
-
-/// Messages that may wait in a bridge's mailbox; the relay's own bound on pending verdicts is
-/// lower, so this is never reached.
-const JUDGE_MAILBOX: usize = 65_536;
+/// Messages that may wait for a bridge; the relay's own bound on pending verdicts is lower, so
+/// this is never reached.
+pub(crate) const JUDGE_QUEUE: usize = 65_536;

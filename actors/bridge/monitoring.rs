@@ -1,11 +1,11 @@
 //! The MonitoringBridge actor: events to subscribers, counters to metrics, lines to the log.
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Context, Handler, Message};
 use tokio::sync::broadcast;
 
 use crate::{
     events::{Event, What},
-    shell::Lifeline,
+    shell::{Lifeline, core_actor},
 };
 
 /// Events a slow subscriber may fall behind before it misses some; it is told how many.
@@ -64,6 +64,8 @@ pub struct MonitoringBridge {
 pub struct Subscribe(broadcast::Sender<Event>);
 
 impl MonitoringBridge {
+    fn begin(&mut self, _: &mut Context<Self>) {}
+
     /// A hub, and the way to subscribe to it.
     #[must_use]
     pub fn new(lifeline: Lifeline) -> (Self, Subscribe) {
@@ -84,19 +86,7 @@ impl Message for Event {
     type Result = ();
 }
 
-impl Actor for MonitoringBridge {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(MAILBOX);
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
-        }
-    }
-}
+core_actor!(MonitoringBridge, mailbox = MAILBOX);
 
 impl Handler<Event> for MonitoringBridge {
     type Result = ();

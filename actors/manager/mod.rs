@@ -5,13 +5,13 @@ mod opening;
 mod orders;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
 };
 
 use actix::{
-    Actor, AsyncContext, Context, Handler, Message, MessageResult, Recipient, ResponseActFuture,
-    StreamHandler, WrapFuture,
+    AsyncContext, Context, Handler, MessageResult, Recipient, ResponseActFuture, StreamHandler,
+    WrapFuture,
 };
 use peerstage_core::{
     address::Address,
@@ -22,7 +22,7 @@ use peerstage_core::{
     manager::{Action, DialId, Direction, Established, Manager, SessionId, Target},
     messages::{Peers, PeersRequest},
     reason::{CloseReason, Closure},
-    record::SignedRecord,
+    record::{SignedRecord, VerifiedRecord},
     scoring::Fault,
     time::Time,
 };
@@ -42,7 +42,7 @@ use crate::{
     relay::{PeerDown, PeerUp, RecordSeen},
     requests,
     scoring::{BanChanged, Observation},
-    shell::{Lifeline, Queue, QueueStream, Shell, Timer, step, tell},
+    shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, step, tell},
     transport::Link,
 };
 
@@ -98,6 +98,8 @@ pub struct NetworkManager {
     next_record: Time,
     /// Bytes of connections that are gone.
     past_bytes: (u64, u64),
+    /// Where the session was that ended last.
+    last_address: Option<Address>,
     /// Told when the last session is gone.
     stopping: Option<oneshot::Sender<()>>,
     timer: Timer,
@@ -120,6 +122,18 @@ pub(crate) struct ManagerParts {
 }
 
 impl NetworkManager {
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if let Some(inputs) = self.inputs.take() {
+            ctx.add_stream(inputs.sessions);
+            ctx.add_stream(inputs.exchange);
+            ctx.add_stream(inputs.accepted);
+        }
+        let (bootstrap, persistent) = self.start.take().unwrap_or_default();
+        step(self, ctx, |actor, now, out| {
+            actor.machine.on_start(now, &bootstrap, &persistent, out);
+        });
+    }
+
     pub(crate) fn new(parts: ManagerParts) -> Self {
         let next_record = parts.clock.now().plus(RECORD_REFRESH);
         NetworkManager {
@@ -134,6 +148,7 @@ impl NetworkManager {
             own_addresses: parts.own_addresses,
             next_record,
             past_bytes: (0, 0),
+            last_address: None,
             stopping: None,
             timer: Timer::default(),
             clock: parts.clock,
@@ -204,6 +219,7 @@ impl NetworkManager {
 
     fn ended(&mut self, id: SessionId, closure: Closure, now: Time, out: &mut Vec<Action>) {
         let Some(session) = self.sessions.remove(&id) else { return };
+        self.last_address = Some(session.address);
         if let Some(greeted) = &session.greeting {
             let counters = greeted.outbox.counters();
             self.past_bytes.0 += counters.bytes_in.load(Ordering::Relaxed);
@@ -257,12 +273,7 @@ impl NetworkManager {
         let records: Result<Vec<_>, _> =
             peers.records.iter().map(|bytes| SignedRecord::decode(bytes)).collect();
         match records {
-            Ok(records) => {
-                for record in &records {
-                    self.see_record(record);
-                }
-                self.machine.on_records(now, peer, records, out);
-            }
+            Ok(records) => self.machine.on_records(now, peer, records, out),
             Err(_) => drop(self.links.observations.push(malformed)),
         }
     }
@@ -270,13 +281,17 @@ impl NetworkManager {
     /// Lets the relay know a node's key for sealed messages.
     fn see_record(&self, record: &SignedRecord) {
         if let Ok(record) = record.clone().verify(&self.own.network, self.clock.wall()) {
-            let seen = RecordSeen {
-                node: record.node(),
-                noise_key: record.record().noise_key,
-                validator: record.validator(),
-            };
-            tell("record_seen", &self.links.relay_records, seen);
+            self.tell_record(&record);
         }
+    }
+
+    fn tell_record(&self, record: &VerifiedRecord) {
+        let seen = RecordSeen {
+            node: record.node(),
+            noise_key: record.record().noise_key,
+            validator: record.validator(),
+        };
+        tell("record_seen", &self.links.relay_records, seen);
     }
 
     fn row(&self, view: &peerstage_core::manager::PeerView) -> Option<PeerRow> {
@@ -307,28 +322,7 @@ impl NetworkManager {
     }
 }
 
-impl Actor for NetworkManager {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(4_096);
-        if let Some(inputs) = self.inputs.take() {
-            ctx.add_stream(inputs.sessions);
-            ctx.add_stream(inputs.exchange);
-            ctx.add_stream(inputs.accepted);
-        }
-        let (bootstrap, persistent) = self.start.take().unwrap_or_default();
-        step(self, ctx, |actor, now, out| {
-            actor.machine.on_start(now, &bootstrap, &persistent, out);
-        });
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
-        }
-    }
-}
+core_actor!(NetworkManager, mailbox = 4_096);
 
 impl StreamHandler<Vec<SessionEvent>> for NetworkManager {
     fn handle(&mut self, events: Vec<SessionEvent>, ctx: &mut Context<Self>) {
@@ -359,9 +353,10 @@ impl StreamHandler<Vec<Link>> for NetworkManager {
                 let first = out.len();
                 actor.machine.on_inbound_attempt(now, id, address, out);
                 // The handshake begins only if the machine lets it, before any cryptography.
-                let accepted = out.iter().skip(first).any(|action| {
-                    matches!(action, Action::Accept { session } if *session == id)
-                });
+                let accepted = out
+                    .iter()
+                    .skip(first)
+                    .any(|action| matches!(action, Action::Accept { session } if *session == id));
                 match link.take() {
                     Some(link) if accepted => actor.opening.accept(id, link),
                     _ => {
@@ -396,6 +391,13 @@ impl Handler<SetValidators> for NetworkManager {
     type Result = ();
 
     fn handle(&mut self, SetValidators(set): SetValidators, ctx: &mut Context<Self>) {
+        // The relay forgot what it knew of nodes outside the old set: it is told again.
+        for key in &set {
+            let node = self.machine.book().node_of_validator(key);
+            if let Some(record) = node.and_then(|node| self.machine.book().record(&node)) {
+                self.tell_record(record);
+            }
+        }
         step(self, ctx, |actor, now, out| actor.machine.set_validators(now, set, out));
     }
 }
@@ -416,7 +418,9 @@ impl Handler<PeerQuery> for NetworkManager {
 
     fn handle(&mut self, PeerQuery(peer): PeerQuery, _: &mut Context<Self>) -> Vec<PeerRow> {
         match peer {
-            Some(peer) => self.machine.peer(&peer).and_then(|view| self.row(view)).into_iter().collect(),
+            Some(peer) => {
+                self.machine.peer(&peer).and_then(|view| self.row(view)).into_iter().collect()
+            }
             None => self.machine.peers().filter_map(|view| self.row(view)).collect(),
         }
     }

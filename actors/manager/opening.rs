@@ -121,7 +121,7 @@ impl Opening {
             leftover,
             sealer,
             opener,
-            suite: suite.name(),
+            suite: suite.protocol_name(),
             terms: Terms {
                 network: self.own.network,
                 remote: remote.node_id(),
@@ -172,7 +172,7 @@ fn failure_of(error: &UpgradeError) -> DialFailure {
 
 fn close_reason_of(error: &HandshakeError) -> CloseReason {
     match error {
-        HandshakeError::WrongNetwork => CloseReason::WrongNetwork,
+        HandshakeError::WrongNetwork { .. } => CloseReason::WrongNetwork,
         HandshakeError::UnsupportedVersion { .. } => CloseReason::WrongVersion,
         HandshakeError::Timeout => CloseReason::HandshakeTimeout,
         _ => CloseReason::HandshakeFailed,

@@ -6,7 +6,13 @@ use super::*;
 use crate::peer_store::Entry;
 
 impl NetworkManager {
-    fn close(&mut self, id: SessionId, reason: CloseReason, retry_after: u64, hints: &[SignedRecord]) {
+    fn close(
+        &mut self,
+        id: SessionId,
+        reason: CloseReason,
+        retry_after: u64,
+        hints: &[SignedRecord],
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.refused = Some(reason);
         if let Some(greeted) = &session.greeting {
@@ -18,19 +24,17 @@ impl NetworkManager {
     }
 
     fn peer_up(&mut self, id: SessionId, view: &PeerView) {
-        let Some(greeted) = self.sessions.get(&id).and_then(|s| s.greeting.as_ref()) else { return };
+        let Some(greeted) = self.sessions.get(&id).and_then(|s| s.greeting.as_ref()) else {
+            return;
+        };
         let PeerView { peer, address, outbound, validator, .. } = *view;
         let info = PeerInfo { peer, validator, outbound };
         let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
         tell("peer_up", &self.links.requests_up, requests::PeerUp { peer, outbox: outbox.clone() });
         tell("peer_up", &self.links.relay_up, PeerUp { info, noise_key, outbox });
         let _ = greeted.orders.try_send(PeerOrder::Accept);
-        let seen = Observation::Connected {
-            peer,
-            address,
-            outbound,
-            validator: validator.is_some(),
-        };
+        let seen =
+            Observation::Connected { peer, address, outbound, validator: validator.is_some() };
         let _ = self.links.observations.push(seen);
         let agent = greeted.agent.clone();
         self.event(What::PeerConnected { peer, address, outbound, validator, agent });

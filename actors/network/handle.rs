@@ -14,7 +14,7 @@ use peerstage_core::{
     scoring::{BanRecord, Explanation, Report},
 };
 
-use super::{Builder, root::Core};
+use super::{Builder, core::Core};
 use crate::{
     bridge::{Publish, Subscription},
     events::What,
@@ -300,4 +300,3 @@ impl Network {
         self.core.stop().await;
     }
 }
-

@@ -1,9 +1,10 @@
 //! What a chain holds: the handle on a running network, and the builder that starts it.
 
 mod builder;
+mod core;
 mod handle;
 mod root;
+mod settings;
 
 pub use builder::{Builder, StartError};
-pub use handle::{Network, SendError};
-pub(crate) use root::{Root, RootParts};
+pub use handle::{Network, SendError, Stopped};

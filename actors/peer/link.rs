@@ -92,7 +92,6 @@ pub enum SessionEvent {
 }
 
 /// Tells the NetworkManager how a session ends, exactly once, also when a panic ends it.
-#[derive(Debug)]
 pub struct SessionGuard {
     session: SessionId,
     events: Queue<SessionEvent>,

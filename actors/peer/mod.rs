@@ -11,7 +11,7 @@ mod streams;
 use std::{cell::RefCell, rc::Rc};
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Recipient, StreamHandler};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use peerstage_core::{
     codec,
     connection::{self, Action, Connection, End, Violation},
@@ -450,4 +450,3 @@ impl Handler<PeerOrder> for Peer {
         });
     }
 }
-

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{
-    Actor, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler,
-};
+use actix::{AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler};
 use peerstage_core::{
     address::Address,
     identity::NodeId,
@@ -12,8 +10,8 @@ use peerstage_core::{
     reason::Closure,
     relay,
     scoring::{
-        Action, BanRecord, Delivery, Departure, Explanation, Fault, Report, Scoring, Service,
-        Standing,
+        Action, BanRecord, Delivery, Departure, Explanation, Fault, Report, ScoreRecord, Scoring,
+        Service, Standing,
     },
     time::{Millis, Time},
 };
@@ -21,8 +19,8 @@ use peerstage_core::{
 use crate::{
     clock::Clock,
     events::{Event, What},
-    shell::{Lifeline, Queue, QueueStream, Shell, Timer, step, tell},
     peer_store::{Entry, Keep},
+    shell::{Lifeline, QueueStream, Shell, Timer, core_actor, step, tell},
 };
 
 /// Observations that may wait; more are dropped and counted, which costs nobody a ban: faults
@@ -173,6 +171,8 @@ pub struct TellReport {
 pub struct ScoringLinks {
     /// The MessageRelay.
     pub relay: Recipient<Scored>,
+    /// The Requests actor.
+    pub requests: Recipient<Scored>,
     /// The NetworkManager.
     pub manager: Recipient<BanChanged>,
     /// The PeerStore.
@@ -184,42 +184,47 @@ pub struct ScoringLinks {
 /// The actor.
 pub struct PeerScoring {
     machine: Scoring,
-    links: Option<ScoringLinks>,
+    links: ScoringLinks,
     observations: Option<QueueStream<Observation>>,
     /// Entries to be kept, gathered during one step and sent together.
     kept: Vec<Entry>,
-    restored: Option<(Vec<BanRecord>, Vec<peerstage_core::scoring::ScoreRecord>)>,
+    restored: Option<(Vec<BanRecord>, Vec<ScoreRecord>)>,
     timer: Timer,
     clock: Clock,
     lifeline: Lifeline,
 }
 
-/// Gives the actor its links once the others exist; sent by the composition root, once.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Link(pub ScoringLinks);
-
 impl PeerScoring {
-    /// The actor and the queue into it.
+    /// The actor around its machine.
     #[must_use]
     pub fn new(
         machine: Scoring,
-        restored: (Vec<BanRecord>, Vec<peerstage_core::scoring::ScoreRecord>),
+        links: ScoringLinks,
+        observations: QueueStream<Observation>,
+        restored: (Vec<BanRecord>, Vec<ScoreRecord>),
         clock: Clock,
         lifeline: Lifeline,
-    ) -> (Self, Queue<Observation>) {
-        let (queue, stream) = Queue::new("observations", OBSERVATIONS);
-        let actor = PeerScoring {
+    ) -> Self {
+        PeerScoring {
             machine,
-            links: None,
-            observations: Some(stream),
+            links,
+            observations: Some(observations),
             kept: Vec::new(),
             restored: Some(restored),
             timer: Timer::default(),
             clock,
             lifeline,
-        };
-        (actor, queue)
+        }
+    }
+
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if let Some(stream) = self.observations.take() {
+            ctx.add_stream(stream);
+        }
+        if let Some((bans, scores)) = self.restored.take() {
+            step(self, ctx, |actor, now, out| actor.machine.on_restored(now, bans, scores, out));
+            self.flush_behind();
+        }
     }
 
     fn observe(&mut self, now: Time, observation: Observation, out: &mut Vec<Action>) {
@@ -255,24 +260,20 @@ impl PeerScoring {
     }
 
     fn event(&self, what: What) {
-        if let Some(links) = &self.links {
-            tell("event", &links.events, Event { at: self.clock.now(), what });
-        }
+        tell("event", &self.links.events, Event { at: self.clock.now(), what });
     }
 
     fn ban_changed(&self, peer: NodeId, until: Option<Time>) {
-        if let Some(links) = &self.links {
-            tell("ban_changed", &links.manager, BanChanged { peer, until });
-        }
+        tell("ban_changed", &self.links.manager, BanChanged { peer, until });
     }
 
     /// Hands what was gathered to the store; the answer comes when bans are on disk.
     fn flush(&mut self) -> ResponseFuture<()> {
         let entries = std::mem::take(&mut self.kept);
-        let Some(links) = self.links.as_ref().filter(|_| !entries.is_empty()) else {
+        if entries.is_empty() {
             return Box::pin(async {});
-        };
-        let kept = links.store.send(Keep(entries));
+        }
+        let kept = self.links.store.send(Keep(entries));
         Box::pin(async move {
             let _ = kept.await;
         })
@@ -281,25 +282,13 @@ impl PeerScoring {
     /// As [`PeerScoring::flush`], for what nobody waits for.
     fn flush_behind(&mut self) {
         let entries = std::mem::take(&mut self.kept);
-        if let Some(links) = self.links.as_ref().filter(|_| !entries.is_empty()) {
-            tell("keep", &links.store, Keep(entries));
+        if !entries.is_empty() {
+            tell("keep", &self.links.store, Keep(entries));
         }
     }
 }
 
-impl Actor for PeerScoring {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(1_024);
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        if !std::thread::panicking() {
-            self.lifeline.release();
-        }
-    }
-}
+core_actor!(PeerScoring, mailbox = 1_024);
 
 impl Shell for PeerScoring {
     type Action = Action;
@@ -323,11 +312,10 @@ impl Shell for PeerScoring {
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
             Action::ScoreChanged { peer, score, standing } => {
-                if let Some(links) = &self.links {
-                    let thousandths = i64::from(score.0);
-                    let relayed_to = standing >= Standing::Relay;
-                    tell("scored", &links.relay, Scored { peer, thousandths, relayed_to });
-                }
+                let relayed_to = standing >= Standing::Relay;
+                let scored = Scored { peer, thousandths: i64::from(score.0), relayed_to };
+                tell("scored", &self.links.relay, scored);
+                tell("scored", &self.links.requests, scored);
                 let standing = standing.name().to_owned();
                 self.event(What::ScoreChanged { peer, score: score.points(), standing });
             }
@@ -357,21 +345,6 @@ impl StreamHandler<Vec<Observation>> for PeerScoring {
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl Handler<Link> for PeerScoring {
-    type Result = ();
-
-    fn handle(&mut self, Link(links): Link, ctx: &mut Context<Self>) {
-        self.links = Some(links);
-        if let Some(stream) = self.observations.take() {
-            ctx.add_stream(stream);
-        }
-        if let Some((bans, scores)) = self.restored.take() {
-            step(self, ctx, |actor, now, out| actor.machine.on_restored(now, bans, scores, out));
-            self.flush_behind();
-        }
-    }
 }
 
 impl Handler<Explain> for PeerScoring {
@@ -406,7 +379,11 @@ impl Handler<Bans> for PeerScoring {
 impl Handler<Ban> for PeerScoring {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, Ban { peer, why, duration }: Ban, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(
+        &mut self,
+        Ban { peer, why, duration }: Ban,
+        ctx: &mut Context<Self>,
+    ) -> Self::Result {
         let ms = duration.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
         step(self, ctx, |actor, now, out| actor.machine.ban(now, peer, &why, ms, out));
         self.flush()

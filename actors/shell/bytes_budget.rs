@@ -67,8 +67,7 @@ impl Drop for BytePermit {
     fn drop(&mut self) {
         let before = self.shared.used.fetch_sub(self.bytes, Ordering::AcqRel);
         if before.saturating_sub(self.bytes) <= self.shared.max / 2 {
-            let waker =
-                self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let waker = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(waker) = waker {
                 waker.wake();
             }

@@ -71,7 +71,7 @@ impl Drop for Lifeline {
 
 /// Panics if a test asked for it: the fault injection of the shell's tests.
 #[doc(hidden)]
-pub fn injected_panic(wanted: bool) {
+pub(crate) fn injected_panic(wanted: bool) {
     if wanted {
         panic_any("injected by a test");
     }

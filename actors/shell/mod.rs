@@ -6,6 +6,7 @@
 //! a flood delays no timer. A panicking actor dies in silence, so each has a [`Lifeline`].
 
 mod bytes_budget;
+mod core_actor;
 mod fatal;
 mod placement;
 mod queue;
@@ -14,6 +15,9 @@ mod tell;
 mod workers;
 
 pub use bytes_budget::{ByteBudget, BytePermit};
+pub(crate) use core_actor::core_actor;
+pub use core_actor::{PanicNow, Stop};
+pub(crate) use fatal::injected_panic;
 pub use fatal::{Fatal, Lifeline};
 pub use placement::Placement;
 pub use queue::{Queue, QueueFull, QueueStream};

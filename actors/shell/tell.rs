@@ -1,9 +1,6 @@
 //! Control messages between actors, without `do_send`.
 
-use actix::{
-    Message, Recipient,
-    dev::SendError,
-};
+use actix::{Message, Recipient, dev::SendError};
 
 /// Sends a control message if the receiver lives and its mailbox has room; counts it under
 /// `name` otherwise. Returns whether it was sent.

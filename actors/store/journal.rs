@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use super::{
     Durability, Entries, KEY_BYTES_MAX, SCAN_ENTRIES_MAX, StoreBackend, StoreError, StoreStats,
-    Table, VALUE_BYTES_MAX, WriteBatch,
+    Table, VALUE_BYTES_MAX, WriteBatch, open::DirectoryLock,
 };
 
 /// What a journal file starts with: name and format version.
@@ -147,12 +147,12 @@ impl BanJournal {
     }
 }
 
-/// A database with its journal: what [`super::open`] hands out.
+/// A database with its journal: what [`super::open()`] hands out.
 pub struct Journaled {
     inner: Box<dyn StoreBackend>,
     journal: BanJournal,
     /// The lock of the directory: free when the store is gone, and after the database.
-    _lock: Option<File>,
+    _lock: Option<DirectoryLock>,
 }
 
 impl Journaled {
@@ -194,7 +194,7 @@ impl Journaled {
 
     /// Keeps `lock` for as long as the store is open.
     #[must_use]
-    pub fn holding(self, lock: File) -> Self {
+    pub(super) fn holding(self, lock: DirectoryLock) -> Self {
         Journaled { _lock: Some(lock), ..self }
     }
 }

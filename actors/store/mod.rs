@@ -1,6 +1,6 @@
 //! Where a node keeps what it knows of its peers: one trait over bytes, several databases.
 //!
-//! [`open`] picks a database, survives a damaged one and hands out a [`StoreBackend`]; the
+//! [`open()`] picks a database, survives a damaged one and hands out a [`StoreBackend`]; the
 //! [`writer::StoreWriter`] puts a bounded queue and a thread in front of it, so that no actor
 //! ever waits for a disk. Everything here is synchronous and knows nothing of what the bytes
 //! mean.

@@ -113,7 +113,7 @@ pub fn open(path: &Path, choice: BackendChoice) -> Result<Opened, OpenError> {
         // A directory is safe when its parent knows of it.
         sync_directory(path.parent().unwrap_or(path)).map_err(io_error)?;
     }
-    let lock = lock(path)?;
+    let lock = DirectoryLock::take(path)?;
     let database = path.join(file_name);
     let (inner, moved_aside) = match open_verified(&database, kind) {
         Err(OpenError::Damaged { .. }) => {
@@ -184,31 +184,51 @@ impl FromStr for BackendChoice {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, OpenError> {
-    let path = directory.join(LOCK_FILE_NAME);
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    match opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file)) {
-        Ok(file) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Held { path: directory.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(OpenError::Io { path, error: error.into() }),
+/// A directory that no other process uses, for as long as this lives.
+pub(super) struct DirectoryLock(File);
+
+impl DirectoryLock {
+    fn take(directory: &Path) -> Result<Self, OpenError> {
+        let path = directory.join(LOCK_FILE_NAME);
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        match opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file)) {
+            Ok(file) => Ok(DirectoryLock(file)),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Held { path: directory.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(OpenError::Io { path, error: error.into() }),
+        }
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child just forked holds the same lock until it runs its own
+        // program. If unlocking fails, closing does it a moment later.
+        let _ = self.0.unlock();
     }
 }
 
 /// Opens the database and reads all of it: a damaged block shows itself only when it is read.
 fn open_verified(path: &Path, kind: BackendChoice) -> Result<Box<dyn StoreBackend>, OpenError> {
-    let store: Box<dyn StoreBackend> = match kind {
-        #[cfg(feature = "rocksdb")]
-        BackendChoice::Rocksdb => Box::new(super::rocksdb::RocksStore::open(path)?),
-        #[cfg(feature = "redb")]
-        BackendChoice::Redb => Box::new(super::redb::RedbStore::open(path)?),
-        other => return Err(OpenError::NotCompiledIn(other)),
-    };
+    let store = open_database(path, kind)?;
     match Table::ALL.into_iter().try_for_each(|table| read_through(store.as_ref(), table)) {
         Ok(()) => Ok(store),
         Err(StoreError::Damaged(reason)) => {
             Err(OpenError::Damaged { path: path.to_owned(), reason })
         }
         Err(error) => Err(OpenError::Io { path: path.to_owned(), error }),
+    }
+}
+
+fn open_database(path: &Path, kind: BackendChoice) -> Result<Box<dyn StoreBackend>, OpenError> {
+    match kind {
+        #[cfg(feature = "rocksdb")]
+        BackendChoice::Rocksdb => Ok(Box::new(super::rocksdb::RocksStore::open(path)?)),
+        #[cfg(feature = "redb")]
+        BackendChoice::Redb => Ok(Box::new(super::redb::RedbStore::open(path)?)),
+        _ => {
+            debug_assert!(!kind.is_compiled_in(), "{} is not opened", path.display());
+            Err(OpenError::NotCompiledIn(kind))
+        }
     }
 }
 

@@ -68,10 +68,10 @@ impl Worker {
             if self.in_hand.is_some() {
                 let pause = RETRY_MS_MIN << self.attempts.saturating_sub(1).min(10);
                 let pause = Duration::from_millis(pause.min(RETRY_MS_MAX));
-                // Only the end cuts the pause short: new writes don't make a full disk empty.
-                let waited =
-                    self.shared.changed.wait_timeout_while(state, pause, |state| !state.ending);
-                drop(waited);
+                // New writes don't cut the pause short: they don't make a full disk empty.
+                let paused = |state: &mut State| !state.ending && !state.retry_now;
+                drop(self.shared.changed.wait_timeout_while(state, pause, paused));
+                self.shared.lock().retry_now = false;
             } else if state.queue.is_empty() {
                 let idle = |state: &mut State| state.queue.is_empty() && !state.ending;
                 drop(self.shared.changed.wait_while(state, idle));

@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) stats: StoreStats,
     /// Nothing new is coming: finish, one attempt each.
     pub(super) ending: bool,
+    /// Somebody knows that the outage is over: don't wait for the end of the pause.
+    pub(super) retry_now: bool,
     /// What closing the database said.
     pub(super) closed: Option<Result<(), StoreError>>,
 }
@@ -166,8 +168,9 @@ impl StoreWriter {
         }
     }
 
-    /// Inline: tries again what failed. With a thread: wakes it out of its pause.
+    /// Tries again now what failed, for a caller that knows the outage to be over.
     pub fn retry(&self) {
+        self.shared.lock().retry_now = true;
         self.wake();
     }
 
@@ -249,6 +252,7 @@ impl Shared {
             health: StoreHealth::Healthy,
             stats: StoreStats::default(),
             ending: false,
+            retry_now: false,
             closed: None,
         };
         Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() })

@@ -218,7 +218,8 @@ pub async fn a_cancelled_accept_loses_nothing(venue: &Venue<'_>) {
     let address = listener.local();
     {
         let mut accept = listener.accept();
-        poll_fn(|cx| Poll::Ready(assert!(accept.as_mut().poll(cx).is_pending()))).await;
+        let waits = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_pending())).await;
+        assert!(waits);
     }
     let dialled = venue.dialler.dial(address).await.unwrap();
     assert_eq!(listener.accept().await.unwrap().remote, dialled.local);

@@ -13,8 +13,11 @@ fn address(text: &str) -> Address {
 
 async fn check_tcp(listen: &str) {
     let listen = address(listen);
-    // The port of a listener that is gone: nobody else is given it for a while.
-    let vacant = TcpTransport.listen(listen).await.unwrap().local();
+    // A port that is taken, so that no other test gets it, and not listened at.
+    let domain = socket2::Domain::for_address(listen.socket());
+    let taken = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+    taken.bind(&listen.socket().into()).unwrap();
+    let vacant = taken.local_addr().unwrap().as_socket().unwrap().into();
     check_all(&Venue { dialler: &TcpTransport, acceptor: &TcpTransport, listen, vacant }).await;
 }
 

@@ -53,7 +53,7 @@ fn the_bytes_are_pinned() {
     assert_eq!(
         hex(&bytes[64..]),
         "010000000000000000000000000000000000ffff08080808c0760100000001000000\
-         000068e5cf8b0100000068e5cf8b01000080d61cd08b010000"
+         000068e5cf8b0100000068e5cf8b01000080561cd08b010000"
     );
     assert_eq!(hex(&bytes[..32]), key.public().to_string());
 }
@@ -84,7 +84,10 @@ fn times_are_judged() {
     assert_eq!(verdict(t - 9, t, NOW), Some(RecordError::Expired(NOW)));
     let ahead = t + AHEAD_MAX + 1;
     assert_eq!(verdict(ahead, ahead + 9, NOW), Some(RecordError::FromFuture(Time(ahead))));
-    assert_eq!(verdict(u64::MAX - 1, u64::MAX, Time::NEVER), Some(RecordError::Expired(Time::NEVER)));
+    assert_eq!(
+        verdict(u64::MAX - 1, u64::MAX, Time::NEVER),
+        Some(RecordError::Expired(Time::NEVER))
+    );
     assert!(!RecordError::Expired(NOW).is_fault());
     assert!(RecordError::BadSignature.is_fault());
 }

@@ -22,6 +22,10 @@ const ITEMS_MAX: usize = 512;
 /// Other announcers remembered for an id that was asked of one.
 const ANNOUNCERS_MAX: usize = 4;
 
+/// Messages looked through for one announcement: so many of the youngest, and as many of the rest
+/// in turn. Keeps the work of a round small when there is nothing to tell.
+const SCAN: usize = 2_048;
+
 /// An id that was asked of one peer.
 struct Ask {
     kind: Kind,
@@ -79,7 +83,12 @@ impl Relay {
         let mut items = Vec::new();
         let Some(mut state) = self.peers.remove(&peer) else { return };
         let member = state.validator.is_some_and(|key| self.validators.contains(&key));
-        for (id, stored) in self.bodies.recent() {
+        if SCAN.saturating_add(state.cursor) >= self.bodies.len() {
+            state.cursor = 0;
+        }
+        let rest = self.bodies.recent(SCAN.saturating_add(state.cursor), SCAN);
+        state.cursor = state.cursor.saturating_add(SCAN);
+        for (id, stored) in self.bodies.recent(0, SCAN).chain(rest) {
             if items.len() >= ITEMS_MAX {
                 break;
             }

@@ -77,6 +77,8 @@ pub(super) struct PeerState {
     known: BTreeMap<MessageId, Known>,
     order: VecDeque<MessageId>,
     known_max: usize,
+    /// How many of the older messages were gone through for it since the last turn.
+    pub(super) cursor: usize,
     /// Ids asked of it and not here yet.
     pub(super) asks: usize,
     /// Messages of it that wait, and their bytes.
@@ -106,6 +108,7 @@ impl PeerState {
             known: BTreeMap::new(),
             order: VecDeque::new(),
             known_max: config.known_per_peer,
+            cursor: 0,
             asks: 0,
             pending: 0,
             pending_bytes: 0,

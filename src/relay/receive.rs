@@ -394,12 +394,4 @@ impl Relay {
             Self::penalise(*peer, fault, detail, out);
         }
     }
-
-    pub(super) fn count(kind: Kind, reason: DropReason, out: &mut Vec<Action>) {
-        out.push(Action::Count { kind, reason });
-    }
-
-    pub(super) fn penalise(peer: NodeId, fault: RelayFault, detail: &str, out: &mut Vec<Action>) {
-        out.push(Action::Penalise { peer, fault, detail: detail.to_owned() });
-    }
 }

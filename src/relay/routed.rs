@@ -210,3 +210,49 @@ impl Relay {
         Self::send_routed(to, RoutedHeader { to: header.to, hops }, message.body.clone(), out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::hex;
+
+    const NET: NetworkId = NetworkId([9; 32]);
+    const TO: NodeId = NodeId([2; 32]);
+
+    fn inner() -> Vec<u8> {
+        let message = Relay::outgoing(Kind::Custom, 255, Topic(7), &Bytes::from_static(b"hi"));
+        write_inner(&Keypair::from_seed(&[1; 32]), &NET, &TO, Time(0x0102), &message)
+    }
+
+    #[test]
+    fn what_is_inside_has_golden_bytes() {
+        let rest = "0201000000000000" // stamp
+            .to_owned()
+            + "3c" // custom
+            + "ff07000000" // hops, topic
+            + "6869";
+        assert_eq!(hex(&inner()[SIGNED_FROM..]), rest);
+        let read = read_inner(&NET, &TO, inner()).unwrap();
+        assert_eq!(read.sender, Keypair::from_seed(&[1; 32]).public());
+        assert_eq!(
+            (read.stamp, read.kind, read.body.as_ref()),
+            (Time(0x0102), Kind::Custom, &b"hi"[..])
+        );
+    }
+
+    #[test]
+    fn a_receiver_cannot_pass_it_on_in_the_senders_name() {
+        assert!(read_inner(&NET, &NodeId([3; 32]), inner()).is_none());
+        assert!(read_inner(&NetworkId([8; 32]), &TO, inner()).is_none());
+    }
+
+    #[test]
+    fn every_changed_or_missing_byte_is_noticed() {
+        for at in 0..inner().len() {
+            let mut changed = inner();
+            changed[at] ^= 1;
+            assert!(read_inner(&NET, &TO, changed).is_none(), "byte {at}");
+            assert!(read_inner(&NET, &TO, inner()[..at].to_vec()).is_none(), "cut at {at}");
+        }
+    }
+}

@@ -198,9 +198,18 @@ impl Bodies {
         }
     }
 
-    /// The youngest first.
-    pub(super) fn recent(&self) -> impl Iterator<Item = (&MessageId, &Stored)> {
-        self.order.iter().rev().filter_map(|id| self.entries.get_key_value(id))
+    /// At most `count` from the `skip`th youngest on, the youngest first.
+    pub(super) fn recent(
+        &self,
+        skip: usize,
+        count: usize,
+    ) -> impl Iterator<Item = (&MessageId, &Stored)> {
+        let ids = self.order.iter().rev().skip(skip).take(count);
+        ids.filter_map(|id| self.entries.get_key_value(id))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -260,7 +269,7 @@ mod tests {
         for n in 0..5 {
             bodies.insert(id(n), stored(u64::from(n)));
         }
-        let recent: Vec<_> = bodies.recent().map(|(id, _)| *id).collect();
+        let recent: Vec<_> = bodies.recent(0, 9).map(|(id, _)| *id).collect();
         assert_eq!((recent, bodies.bytes()), (vec![id(4), id(3)], 8));
         bodies.sweep(Time(14), 10);
         assert_eq!(bodies.bytes(), 4);

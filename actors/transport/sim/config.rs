@@ -47,6 +47,8 @@ pub struct SimConfig {
     pub window_bytes: usize,
     /// Largest segment in bytes.
     pub segment_bytes: usize,
+    /// Whether streams start slowly (`congestion.rs`), as real ones do.
+    pub congestion_control: bool,
 }
 
 /// One-way trip times.
@@ -94,6 +96,7 @@ impl Default for SimConfig {
             lines: Vec::new(),
             window_bytes: WINDOW_BYTES,
             segment_bytes: SEGMENT_BYTES,
+            congestion_control: true,
         }
     }
 }
@@ -102,7 +105,12 @@ impl SimConfig {
     /// No distance, no jitter, unlimited lines: for tests of logic rather than of time.
     #[must_use]
     pub fn instant() -> Self {
-        SimConfig { latency: Latency::Constant(0), jitter_us: 0, ..SimConfig::default() }
+        SimConfig {
+            latency: Latency::Constant(0),
+            jitter_us: 0,
+            congestion_control: false,
+            ..SimConfig::default()
+        }
     }
 
     /// Servers spread evenly over 13 AWS regions with 1 Gbit/s each (`config/latency/`).

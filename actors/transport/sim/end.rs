@@ -9,7 +9,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use peerstage_core::address::Address;
 
-use super::{fabric::Micros, rules::Packet, rules::PacketKind};
+use super::{
+    congestion::Congestion,
+    fabric::Micros,
+    rules::{Packet, PacketKind},
+};
 
 /// Which end of which connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +107,7 @@ pub(super) struct End {
     next_sequence: u64,
     /// Bytes written here and not yet known to be read over there.
     pub(super) outstanding: usize,
+    pub(super) congestion: Congestion,
     /// It waits in its host's queue for the line.
     pub(super) queued: bool,
 
@@ -119,7 +124,12 @@ pub(super) struct End {
 
 impl End {
     /// An end whose first packet is `hello`; `expected` is the next sequence from the other.
-    pub(super) fn opening(local: Address, remote: Address, hello: Payload, expected: u64) -> Self {
+    pub(super) fn opening(
+        (local, remote): (Address, Address),
+        hello: Payload,
+        expected: u64,
+        congestion: Congestion,
+    ) -> Self {
         End {
             local,
             remote,
@@ -130,6 +140,7 @@ impl End {
             finish: Finish::Open,
             next_sequence: 0,
             outstanding: 0,
+            congestion,
             queued: false,
             expected,
             early: BTreeMap::new(),
@@ -158,15 +169,25 @@ impl End {
     }
 
     pub(super) fn has_more(&self) -> bool {
-        !self.controls.is_empty() || !self.unsent.is_empty() || self.finish == Finish::Queued
+        !self.controls.is_empty()
+            || self.congestion.allowed(self.unsent.len()) > 0
+            || (self.finish == Finish::Queued && self.unsent.is_empty())
     }
 
     /// The next piece for the line, with its sequence.
-    pub(super) fn next_piece(&mut self, segment_bytes: usize) -> Option<(u64, Payload)> {
+    pub(super) fn next_piece(
+        &mut self,
+        now: Micros,
+        segment_bytes: usize,
+    ) -> Option<(u64, Payload)> {
         let payload = if let Some(control) = self.controls.pop_front() {
             control
         } else if !self.unsent.is_empty() {
-            let length = self.unsent.len().min(segment_bytes);
+            let length = self.congestion.allowed(self.unsent.len()).min(segment_bytes);
+            if length == 0 {
+                return None;
+            }
+            self.congestion.on_sent(now, length);
             Payload::Data(self.unsent.split_to(length).freeze())
         } else if self.finish == Finish::Queued {
             self.finish = Finish::Sent;

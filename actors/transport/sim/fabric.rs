@@ -17,6 +17,7 @@ use tokio::io::ReadBuf;
 
 use super::{
     config::{Bandwidth, Latency, Placement, SimConfig},
+    congestion::Congestion,
     end::{End, EndId, Finish, Payload, Segment, Side, State},
     host::Host,
     rules::{Packet, Rules},
@@ -38,6 +39,8 @@ pub(super) enum Event {
     Resend(Segment),
     /// An end learns that the other is no more.
     Reset { to: EndId, packet: Packet },
+    /// A sender learns that bytes arrived.
+    Acknowledge { to: EndId, bytes: usize },
     /// A writer learns that bytes were read.
     Credit { to: EndId, bytes: usize },
 }
@@ -228,7 +231,8 @@ impl Fabric {
     ) -> io::Result<(EndId, Address)> {
         let local = Address::new(ip, self.living_host(ip, life)?.ephemeral_port());
         let id = EndId { connection: self.fresh_id(), side: Side::Dialler };
-        self.ends.insert(id, End::opening(local, remote, Payload::Syn, 0));
+        let congestion = Congestion::new(self.config.congestion_control);
+        self.ends.insert(id, End::opening((local, remote), Payload::Syn, 0, congestion));
         self.enqueue(now, id);
         Ok((id, local))
     }
@@ -307,6 +311,7 @@ impl Fabric {
             return Poll::Pending;
         }
         let taken = end.push_bytes(parts, room);
+        self.on_wish(now, id);
         self.enqueue(now, id);
         Poll::Ready(Ok(taken))
     }

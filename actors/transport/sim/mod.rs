@@ -11,10 +11,12 @@
 //! The machine is `fabric.rs`, with what happens on the way in `traffic.rs`; one task drives it.
 //!
 //! # Not provided
-//! Congestion control (a stream fills its window at once; slow start would add round trips to
-//! large transfers on new connections), loss of acknowledgements, datagrams, address translation.
+//! Loss of acknowledgements, fast retransmission (a loss always costs a timeout), datagrams,
+//! address translation.
 
 mod config;
+mod congestion;
+mod distance;
 mod end;
 mod fabric;
 mod host;
@@ -43,6 +45,7 @@ pub use config::{
     BACKLOG, Bandwidth, GIVE_UP_MS, Latency, Placement, RTO_CONNECT_MS, RTO_MAX_MS, RTO_MIN_MS,
     SEGMENT_BYTES, SimConfig, WINDOW_BYTES,
 };
+pub use congestion::INITIAL_WINDOW_BYTES;
 pub use latency::{LatencyError, LatencyMatrix};
 pub use rules::{Packet, PacketKind, Rule, Verdict};
 pub use trace::{HostStats, SimStats};

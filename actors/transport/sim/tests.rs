@@ -148,6 +148,25 @@ fn a_line_takes_its_time_and_shares_it_fairly() {
     });
 }
 
+#[test]
+fn a_block_on_a_cold_connection_takes_round_trips_and_fewer_on_a_warm_one() {
+    run_virtual(1, |seed| async move {
+        let network = SimNetwork::new(seed, no_jitter(50));
+        let (_listener, mut dialled, mut accepted) = connect(&network).await;
+        let mut transfer_ms = async || {
+            let began = Instant::now();
+            dialled.io.write_all(&vec![0; 400_000]).await.unwrap();
+            accepted.io.read_exact(&mut vec![0; 400_000]).await.unwrap();
+            began.elapsed().as_millis()
+        };
+        // 14,600 bytes, then twice as many each round trip: 5 windows are 452,600 bytes.
+        assert_eq!(transfer_ms().await, 50 + 4 * 100);
+        assert!(transfer_ms().await <= 50 + 100);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(transfer_ms().await, 50 + 4 * 100);
+    });
+}
+
 /// Attack row 43: what a sleeping reader costs is the window, however long it sleeps.
 #[test]
 fn a_sleeping_reader_costs_one_window() {
@@ -165,7 +184,8 @@ fn a_sleeping_reader_costs_one_window() {
 #[test]
 fn a_slow_reader_slows_its_writer_until_the_guard_is_dropped() {
     run_virtual(1, |seed| async move {
-        let network = SimNetwork::new(seed, SimConfig::default());
+        let config = SimConfig { congestion_control: false, ..SimConfig::default() };
+        let network = SimNetwork::new(seed, config);
         let (_listener, mut dialled, mut accepted) = connect(&network).await;
         let slow = faults::slow_reader(&network, ip(2), 8_000);
         fill(&mut dialled.io, usize::MAX).await;
@@ -293,6 +313,7 @@ fn streams_keep_every_byte_in_order_in_any_weather() {
                 latency: Latency::Constant(rng.next_u64() % 200),
                 jitter_us: rng.next_u64() % 100_000,
                 segment_bytes: 500 + rng.next_u64() as usize % 20_000,
+                congestion_control: rng.next_u64().is_multiple_of(2),
                 window_bytes: 20_000 + rng.next_u64() as usize % 200_000,
                 lines: vec![(1, Bandwidth::symmetric_mbit(2 + rng.next_u64() % 100))],
             };

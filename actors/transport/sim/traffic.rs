@@ -1,9 +1,10 @@
-//! What happens to segments on their way: lines, distance, loss, order, resets, crashes.
+//! What happens to segments on their way: turns, loss, order, resets, crashes.
 
 use std::{io, net::IpAddr};
 
 use super::{
-    config::{BACKLOG, Bandwidth, GIVE_UP_MS, Latency, RTO_CONNECT_MS, RTO_MAX_MS, RTO_MIN_MS},
+    config::{BACKLOG, GIVE_UP_MS, RTO_CONNECT_MS, RTO_MAX_MS},
+    congestion::Congestion,
     end::{End, EndId, Finish, Payload, Segment, Side, State},
     fabric::{Event, Fabric, Micros},
     rules::{Packet, PacketKind},
@@ -12,7 +13,7 @@ use super::{
 
 use peerstage_core::address::Address;
 
-const US_PER_MS: u64 = 1_000;
+pub(super) const US_PER_MS: u64 = 1_000;
 
 impl Fabric {
     pub(super) fn on_event(&mut self, now: Micros, event: Event) {
@@ -22,6 +23,12 @@ impl Fabric {
             Event::Receive { host, generation } => self.on_received(now, host, generation),
             Event::Resend(segment) => self.on_resend(now, segment),
             Event::Reset { to, packet } => self.on_reset(now, to, &packet),
+            Event::Acknowledge { to, bytes } => {
+                if let Some(end) = self.ends.get_mut(&to) {
+                    end.congestion.on_acknowledged(bytes, self.config.window_bytes);
+                    self.enqueue(now, to);
+                }
+            }
             Event::Credit { to, bytes } => {
                 if let Some(end) = self.ends.get_mut(&to) {
                     end.outstanding = end.outstanding.saturating_sub(bytes);
@@ -50,6 +57,15 @@ impl Fabric {
         }
     }
 
+    /// A program wants to send, perhaps after a silence.
+    pub(super) fn on_wish(&mut self, now: Micros, id: EndId) {
+        let Some(end) = self.ends.get(&id) else { return };
+        let timeout_us = self.timeout_us(end.local, end.remote);
+        if let Some(end) = self.ends.get_mut(&id) {
+            end.congestion.on_wish(now, timeout_us);
+        }
+    }
+
     /// One segment of the end whose turn it is enters the line.
     fn on_line_free(&mut self, now: Micros, ip: IpAddr, generation: u64) {
         let Some(host) = self.hosts.get_mut(&ip).filter(|host| host.generation == generation)
@@ -62,7 +78,7 @@ impl Fabric {
             && let Some(end) = self.ends.get_mut(&id)
         {
             end.queued = false;
-            if let Some((sequence, payload)) = end.next_piece(self.config.segment_bytes) {
+            if let Some((sequence, payload)) = end.next_piece(now, self.config.segment_bytes) {
                 let (kind, bytes) = (payload.kind(), payload.bytes().len());
                 departs = now + host.up_us(bytes);
                 host.line_free_at = departs;
@@ -111,11 +127,11 @@ impl Fabric {
         }
         let first = match segment.packet.kind {
             PacketKind::Connect => RTO_CONNECT_MS * US_PER_MS,
-            _ => {
-                let trip = self.trip_us(segment.packet.from.ip(), segment.packet.to.ip());
-                trip.saturating_mul(2).saturating_add(RTO_MIN_MS * US_PER_MS)
-            }
+            _ => self.timeout_us(segment.packet.from, segment.packet.to),
         };
+        if let Some(end) = self.ends.get_mut(&segment.from) {
+            end.congestion.on_loss(now, first);
+        }
         let timeout = first.saturating_mul(1 << segment.losses.min(16));
         segment.losses += 1;
         let at = (now + timeout.min(RTO_MAX_MS * US_PER_MS)).min(give_up_at);
@@ -182,6 +198,11 @@ impl Fabric {
             }
             return;
         }
+        let bytes = segment.packet.bytes;
+        if bytes > 0 {
+            let at = now + self.trip_us(to.ip(), from.ip());
+            self.schedule(at, Event::Acknowledge { to: segment.from, bytes });
+        }
         if let Some(end) = self.ends.get_mut(&id) {
             end.early.insert(segment.sequence, segment.payload);
         }
@@ -235,7 +256,8 @@ impl Fabric {
         let open = self.ports.get(&to).is_some_and(|port| port.waiting.len() < BACKLOG);
         if open {
             let id = EndId { side: Side::Acceptor, ..segment.from };
-            self.ends.insert(id, End::opening(to, from, Payload::SynAck, 1));
+            let congestion = Congestion::new(self.config.congestion_control);
+            self.ends.insert(id, End::opening((to, from), Payload::SynAck, 1, congestion));
             self.enqueue(now, id);
         } else if self.send_reset(now, segment.from, to, from) {
             self.trace.stats.refused += 1;
@@ -320,52 +342,6 @@ impl Fabric {
                 self.fail(id, io::ErrorKind::ConnectionAborted);
             }
         }
-    }
-
-    // Lines and distances.
-
-    /// Puts a limit on a host's line, or takes it off.
-    pub(super) fn on_limit(&mut self, now: Micros, ip: IpAddr, id: u64, limit: Option<Bandwidth>) {
-        let Some(host) = self.hosts.get_mut(&ip) else { return };
-        host.limits.retain(|(other, _)| *other != id);
-        host.limits.extend(limit.map(|limit| (id, limit)));
-        // What the old line had begun is begun again on the new one.
-        host.generation += 1;
-        host.line_free_at = now;
-        let generation = host.generation;
-        host.send_scheduled = !host.sending.is_empty();
-        host.receive_scheduled = !host.arriving.is_empty();
-        let wait = host.arriving.front().map(|next| host.down_us(next.packet.bytes));
-        if host.send_scheduled {
-            self.schedule(now, Event::Send { host: ip, generation });
-        }
-        if let Some(wait) = wait {
-            self.schedule(now + wait, Event::Receive { host: ip, generation });
-        }
-    }
-
-    /// The time from one host to another, in microseconds, without jitter.
-    pub(super) fn trip_us(&self, from: IpAddr, to: IpAddr) -> Micros {
-        if from == to {
-            return 0;
-        }
-        let ms = match &self.config.latency {
-            Latency::Constant(ms) => *ms,
-            Latency::Regions(matrix) => {
-                let region = |ip| self.hosts.get(&ip).map_or(0, |host| host.placement.region);
-                matrix.one_way_ms(region(from), region(to))
-            }
-        };
-        ms.saturating_mul(US_PER_MS)
-    }
-
-    fn jittered_trip_us(&mut self, packet: &Packet) -> Micros {
-        let (from, to) = (packet.from.ip(), packet.to.ip());
-        if from == to {
-            return 0;
-        }
-        let jitter = self.draw(self.config.jitter_us);
-        self.trip_us(from, to).saturating_add(jitter)
     }
 
     fn is_alive(&self, id: EndId) -> bool {

@@ -63,6 +63,10 @@ fn a_byzantine_third_cannot_make_honest_nodes_penalise_each_other() {
         for (origin, id) in sent {
             net.assert_everywhere_once(origin, id);
         }
+        for node in &net.nodes {
+            let ids: BTreeSet<MessageId> = node.delivered.iter().map(|m| m.id).collect();
+            assert_eq!(ids.len(), node.delivered.len(), "nothing is delivered twice");
+        }
         let honest_blamed: Vec<_> =
             net.penalties.iter().filter(|(_, peer, _)| !net.nodes[*peer].hostile).collect();
         assert!(honest_blamed.is_empty(), "{honest_blamed:?}");
@@ -129,6 +133,7 @@ fn a_vote_is_never_delivered_twice_however_old() {
     }
     assert_eq!(net.nodes[0].delivered.len(), 1);
     assert!(counted(&net, DropReason::Expired) >= 2);
+    assert!(faults(&net).contains(&RelayFault::Replay), "the same neighbour, once too often");
     let before = net.penalties.len();
     let stamp = net.now.plus(3_600_000);
     let future = Signed::seal(Kind::Vote, &validator_key(1), &NET, stamp, b"no");

@@ -204,3 +204,38 @@ fn our_own_broadcasts_are_checked() {
     assert!(!refuse(0, Kind::Vote, vote.clone()).unwrap().duplicate);
     assert!(refuse(0, Kind::Vote, vote).unwrap().duplicate);
 }
+
+#[test]
+fn a_newcomer_catches_up_with_more_than_one_announcement_holds() {
+    let mut net = Network::new(3, 0, 1);
+    net.link(0, 1);
+    let sent: Vec<_> =
+        (0..6_000u32).map(|n| net.broadcast(0, Kind::Transaction, &n.to_le_bytes()).id).collect();
+    net.run(1_000);
+    net.link(1, 2);
+    net.run(30_000);
+    for id in sent {
+        net.assert_everywhere_once(0, id);
+    }
+    assert_eq!(net.penalties, []);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    let history = |seed| {
+        let mut net = Network::new(12, 4, seed);
+        net.link_randomly(4);
+        net.share_records(4);
+        for n in 0..40u32 {
+            let origin = net.random(12);
+            net.broadcast(origin, Kind::Transaction, &n.to_le_bytes());
+            net.vote(n as usize % 4, &n.to_le_bytes());
+            net.run(50);
+        }
+        net.run(5_000);
+        let delivered = net.nodes.into_iter().map(|node| node.delivered).collect::<Vec<_>>();
+        (delivered, net.sends, net.counts)
+    };
+    assert_eq!(history(7), history(7));
+    assert_ne!(history(7), history(8));
+}

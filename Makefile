@@ -1,0 +1,44 @@
+# `make demo` shows it, `make test` checks it, `make release` builds it. CONTRIBUTING.md has more.
+# Where cargo builds: ./target, or what CARGO_TARGET_DIR says.
+
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+# A shell variable of these names wins; FUZZ_SECONDS is for each target.
+FUZZ_SECONDS ?= 60
+DEMO ?= localnet --nodes 8 --validators 4 --replay bitcoin:702861
+
+.PHONY: demo test test-rocksdb release fuzz setup
+
+demo:
+	@scripts/setup demo
+	cargo build --locked --profile demo -p peerstage --bin peerstage
+	"$$(scripts/target-dir)/demo/peerstage" $(DEMO)
+
+test:
+	@scripts/setup test
+	scripts/cross-check
+	cargo test --locked --workspace --no-fail-fast
+
+# The same workspace and kinds of target as `make test`, so that cargo resolves the same features
+# and only what uses RocksDB is built again. The demo goes first: the last lines are the runner's.
+ROCKSDB = --locked --workspace --features peerstage/rocksdb
+ROCKSDB_TESTS = --test store_conformance --test store_crash
+
+test-rocksdb:
+	@scripts/setup test rocksdb
+	cargo test --no-run $(ROCKSDB) --lib $(ROCKSDB_TESTS)
+	PEERSTAGE_STORE__BACKEND=rocksdb "$$(scripts/target-dir)/debug/peerstage" $(DEMO)
+	cargo test $(ROCKSDB) --lib -- store
+	cargo test $(ROCKSDB) $(ROCKSDB_TESTS)
+
+release:
+	@scripts/setup rocksdb
+	cargo build --locked --release -p peerstage --features rocksdb --bin peerstage
+	@echo "built $$(scripts/target-dir)/release/peerstage"
+
+fuzz:
+	@scripts/setup fuzz
+	scripts/fuzz $(FUZZ_SECONDS)
+
+setup:
+	@scripts/setup demo test rocksdb fuzz

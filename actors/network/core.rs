@@ -1,0 +1,160 @@
+//! What every handle on a network shares: the addresses of its actors.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use actix::Addr;
+use peerstage_core::{address::Address, identity::NodeId};
+use tokio::task::AbortHandle;
+
+use super::Stopped;
+use crate::{
+    bridge::{BlockchainBridge, ConsensusBridge, MonitoringBridge, Subscribe},
+    clock::Clock,
+    manager::{ManagerQuery, NetworkManager, PeerQuery},
+    own::OwnNode,
+    peer_store::{CloseStore, PeerStore, StoreQuery},
+    relay::{CountsQuery, MessageRelay},
+    requests::RequestDesk,
+    scoring::{Bans, PeerScoring, ScoresOf},
+    shell::{Fatal, PanicNow, Placement, Stop},
+    status::{PeerInfo, Status, Traffic},
+};
+
+/// A running network's insides. Only the composition root and the handle see it.
+pub(crate) struct Core {
+    pub(super) node: NodeId,
+    pub(super) own: Arc<OwnNode>,
+    pub(super) listening: Vec<Address>,
+    pub(super) min_peers: usize,
+    pub(super) clock: Clock,
+    pub(super) started: peerstage_core::time::Time,
+    pub(super) relay: Addr<MessageRelay>,
+    pub(super) requests: Addr<RequestDesk>,
+    pub(super) manager: Addr<NetworkManager>,
+    pub(super) scoring: Addr<PeerScoring>,
+    pub(super) store: Addr<PeerStore>,
+    pub(super) blockchain: Addr<BlockchainBridge>,
+    pub(super) consensus: Addr<ConsensusBridge>,
+    pub(super) monitoring: Addr<MonitoringBridge>,
+    pub(super) events: Subscribe,
+    pub(super) facts: Mutex<BTreeMap<String, String>>,
+    pub(super) fatal: Fatal,
+    pub(super) placement: Placement,
+    /// The tasks that accept connections.
+    pub(super) acceptors: Vec<AbortHandle>,
+    /// Ends the thread that the core actors live on, if they have one.
+    pub(super) thread: Mutex<Option<tokio::sync::oneshot::Sender<()>>>,
+}
+
+impl Core {
+    pub(super) fn publish(&self, facts: BTreeMap<String, String>) {
+        if let Some(height) = facts.get("height").and_then(|height| height.parse().ok()) {
+            self.own.height.store(height, std::sync::atomic::Ordering::Relaxed);
+        }
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).extend(facts);
+    }
+
+    pub(super) async fn peers(&self, one: Option<NodeId>) -> Result<Vec<PeerInfo>, Stopped> {
+        let rows = self.manager.send(PeerQuery(one)).await?;
+        let scores = self.scoring.send(ScoresOf(rows.iter().map(|row| row.peer).collect())).await?;
+        let now = self.clock.now();
+        let info = |(row, score): (crate::manager::PeerRow, crate::scoring::ScoreOf)| PeerInfo {
+            peer: row.peer,
+            address: row.address,
+            group: row.address.group().to_string(),
+            outbound: row.outbound,
+            validator: row.validator,
+            agent: row.agent,
+            suite: row.suite.to_owned(),
+            connected: row.since,
+            connected_ms: now.since(row.since),
+            score: score.score,
+            standing: score.standing.name().to_owned(),
+            round_trip_ms: row.round_trip_ms,
+            traffic: Traffic { bytes_in: row.bytes_in, bytes_out: row.bytes_out },
+            queued_bytes: row.queued_bytes,
+        };
+        Ok(rows.into_iter().zip(scores).map(info).collect())
+    }
+
+    pub(super) async fn status(&self) -> Result<Status, Stopped> {
+        let report = self.manager.send(ManagerQuery).await?;
+        let counts = self.relay.send(CountsQuery).await?;
+        let bans = self.scoring.send(Bans).await?;
+        let store = self.store.send(StoreQuery).await?;
+        let now = self.clock.now();
+        let healthy = store.ends_with("(healthy)");
+        Ok(Status {
+            node: self.node,
+            agent: self.own.agent.clone(),
+            network: self.own.network,
+            started: self.started,
+            uptime_ms: now.since(self.started),
+            listen: self.listening.clone(),
+            validator: self.own.validator.as_ref().map(|key| key.public()),
+            peers: report.status.peers,
+            inbound: report.status.inbound,
+            outbound: report.status.outbound,
+            validators: report.validators,
+            banned: bans.len(),
+            known_addresses: report.status.addresses,
+            traffic: Traffic { bytes_in: report.bytes_in, bytes_out: report.bytes_out },
+            kinds: counts.kinds.iter().map(|(kind, c)| (kind.name().to_owned(), *c)).collect(),
+            drops: counts.drops.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            store,
+            chain: self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            ready: report.status.peers >= self.min_peers && healthy && !self.fatal.is_told(),
+        })
+    }
+
+    /// Ends every actor in order; the manager has said its goodbyes before.
+    pub(super) async fn stop(&self) {
+        let _ = self.store.send(CloseStore).await;
+        self.halt().await;
+        self.placement.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.send(());
+        }
+    }
+
+    /// Ends every actor at once, without goodbyes and without closing the store.
+    pub(super) async fn halt(&self) {
+        self.acceptors.iter().for_each(AbortHandle::abort);
+        let _ = self.manager.send(Stop).await;
+        let _ = self.relay.send(Stop).await;
+        let _ = self.requests.send(Stop).await;
+        let _ = self.scoring.send(Stop).await;
+        let _ = self.blockchain.send(Stop).await;
+        let _ = self.consensus.send(Stop).await;
+        let _ = self.store.send(Stop).await;
+        let _ = self.monitoring.send(Stop).await;
+    }
+
+    /// Makes a core actor panic, by name; whether there is one of that name.
+    pub(super) fn panic_in(&self, actor: &str) -> bool {
+        let sent = match actor {
+            "relay" => self.relay.try_send(PanicNow),
+            "requests" => self.requests.try_send(PanicNow),
+            "manager" => self.manager.try_send(PanicNow),
+            "scoring" => self.scoring.try_send(PanicNow),
+            "store" => self.store.try_send(PanicNow),
+            "blockchain" => self.blockchain.try_send(PanicNow),
+            "consensus" => self.consensus.try_send(PanicNow),
+            "monitoring" => self.monitoring.try_send(PanicNow),
+            _ => return false,
+        };
+        sent.is_ok()
+    }
+}
+
+impl Drop for Core {
+    /// The last handle is gone: the acceptors and the thread end.
+    fn drop(&mut self) {
+        self.acceptors.iter().for_each(AbortHandle::abort);
+        self.placement.stop();
+    }
+}

@@ -1,0 +1,133 @@
+//! From the configuration to the machines' settings.
+
+use peerstage_core::{
+    book::BookLimits,
+    config::{Config, PostQuantum},
+    handshake::PqPolicy,
+    kinds::{KINDS, Kind},
+    manager::ManagerConfig,
+    relay::{GossipConfig, PendingConfig, RelayConfig, RoutedConfig},
+    requests::RequestConfig,
+    scoring::{ScoringConfig, Thresholds, TrustConfig, Weights},
+};
+
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+pub(super) fn manager(config: &Config) -> ManagerConfig {
+    let network = &config.network;
+    let defaults = ManagerConfig::default();
+    let interval = network.discovery_interval.as_millis();
+    ManagerConfig {
+        max_peers: count(network.max_peers),
+        min_peers: count(network.min_peers),
+        max_inbound: count(network.inbound_limit()),
+        max_outbound: count(network.outbound_limit()),
+        wished_outbound: count(network.outbound_wish()),
+        validator_slots: count(network.validator_slots),
+        max_outbound_per_group: count(network.max_outbound_per_group),
+        max_inbound_per_group: count(network.max_inbound_per_group),
+        max_inbound_per_ip: count(network.max_inbound_per_ip),
+        half_open_max: count(network.max_half_open),
+        handshakes_per_second: u64::from(config.limits.handshakes_per_second),
+        connection_timeout: network.connection_timeout.as_millis(),
+        handshake_timeout: network.handshake_timeout.as_millis(),
+        dial_backoff: network.dial_backoff_base.as_millis(),
+        dial_backoff_max: network.dial_backoff_max.as_millis(),
+        discovery_interval: interval,
+        // Below min_peers the node asks six times as often.
+        discovery_interval_urgent: (interval / 6).max(1),
+        book: BookLimits { allow_private: network.allow_private_addresses, ..defaults.book },
+        ..defaults
+    }
+}
+
+pub(super) fn scoring(config: &Config) -> ScoringConfig {
+    let (scoring, trust) = (&config.scoring, &config.trust);
+    ScoringConfig {
+        decay_period_ms: scoring.decay_period.as_millis(),
+        decay_factor: scoring.decay_factor,
+        history_limit: count(scoring.history_limit),
+        weights: Weights {
+            latency: scoring.weight_latency,
+            uptime: scoring.weight_uptime,
+            block_propagation: scoring.weight_block_propagation,
+            transaction_relay: scoring.weight_transaction_relay,
+            validator_status: scoring.weight_validator_status,
+            behaviour: scoring.weight_behaviour,
+        },
+        thresholds: Thresholds {
+            trusted: scoring.trusted_threshold,
+            relay: scoring.relay_threshold,
+            distrusted: scoring.distrusted_threshold,
+            ban: scoring.ban_threshold,
+            hysteresis: scoring.hysteresis,
+        },
+        trust: TrustConfig {
+            initial: trust.initial,
+            minimum: trust.minimum,
+            decay: trust.decay,
+            interval_ms: trust.decay_interval.as_millis(),
+            valid: trust.valid,
+            invalid: trust.invalid,
+            timeout: trust.timeout,
+        },
+        ban_duration_ms: scoring.ban_duration.as_millis(),
+        ban_floor: count(scoring.ban_floor),
+        banned_per_host: count(scoring.banned_per_host),
+        banned_per_group: count(scoring.banned_per_group),
+        count_private: !config.network.allow_private_addresses,
+        ..ScoringConfig::default()
+    }
+}
+
+pub(super) fn relay(config: &Config) -> RelayConfig {
+    let (relay, gossip, timeouts) = (&config.relay, &config.gossip, &config.timeouts);
+    let defaults = RelayConfig::default();
+    let mode = |kind: Kind| Some((kind, config.relay_mode(kind)?));
+    RelayConfig {
+        modes: KINDS.iter().filter_map(|row| mode(row.kind)).collect(),
+        max_hops: relay.max_hops,
+        fallback_best: count(relay.fallback_peers),
+        expiration_ms: relay.expiration.as_millis(),
+        cleanup_interval_ms: relay.cleanup_interval.as_millis(),
+        seen_max: count(relay.cache_size),
+        gossip: GossipConfig {
+            fanout: count(gossip.fanout),
+            interval_ms: gossip.interval.as_millis(),
+            ttl_ms: gossip.ttl.as_millis(),
+            cache_size: count(gossip.cache_size),
+            cache_bytes: gossip.cache_bytes.as_usize(),
+            want_timeout_ms: timeouts.want.as_millis(),
+            ..defaults.gossip
+        },
+        pending: PendingConfig {
+            block_timeout_ms: timeouts.block.as_millis(),
+            transaction_timeout_ms: timeouts.transaction.as_millis(),
+            other_timeout_ms: timeouts.verdict.as_millis(),
+            judge_custom: relay.judge_custom,
+            ..defaults.pending
+        },
+        routed: RoutedConfig { carry: relay.carry_routed, ..defaults.routed },
+        ..defaults
+    }
+}
+
+pub(super) fn requests(config: &Config) -> RequestConfig {
+    let defaults = RequestConfig::default();
+    let sync = u32::try_from(config.timeouts.sync.as_millis()).unwrap_or(u32::MAX);
+    RequestConfig {
+        serving_per_peer: count(config.limits.requests_per_peer),
+        deadline_ms_max: sync.max(defaults.deadline_ms_max),
+        ..defaults
+    }
+}
+
+pub(super) fn post_quantum(config: &Config) -> PqPolicy {
+    match config.network.post_quantum {
+        PostQuantum::Prefer => PqPolicy::Prefer,
+        PostQuantum::Require => PqPolicy::Require,
+        PostQuantum::Classical => PqPolicy::Classical,
+    }
+}

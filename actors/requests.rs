@@ -1,0 +1,326 @@
+//! The Requests actor: questions to peers and answers to theirs.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use actix::{AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler};
+use bytes::Bytes;
+use peerstage_core::{
+    identity::NodeId,
+    kinds::Kind,
+    lanes::Pushed,
+    messages::Topic,
+    requests::{
+        self as core, Answer, RequestAction as Action, RequestFault, RequestId, Requests,
+        ServeTicket, Target,
+    },
+    scoring::{Fault, Service},
+    time::Time,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    clock::Clock,
+    peer::{Arrival, Outbox},
+    scoring::{Observation, Scored},
+    shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, step},
+};
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The network or the peer.
+    #[error(transparent)]
+    Request(#[from] core::RequestError),
+    /// The network has stopped.
+    #[error("the network has stopped")]
+    Stopped,
+}
+
+/// What a server says to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The answer.
+    Answer(Bytes),
+    /// Too much to do; the asker may try somebody else.
+    Busy,
+    /// Tried and failed.
+    Failed,
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Answer(body) => Answer::Ok(body),
+            Reply::Busy => Answer::Busy,
+            Reply::Failed => Answer::Failed,
+        }
+    }
+}
+
+type ReplyFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// The chain's servers by topic.
+pub type Servers = BTreeMap<Topic, Arc<dyn Fn(NodeId, Bytes) -> ReplyFuture + Send + Sync>>;
+
+/// From the chain: ask this.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Bytes, RequestError>")]
+pub struct Ask {
+    /// Whom.
+    pub target: Target,
+    /// What about.
+    pub topic: Topic,
+    /// The question.
+    pub body: Bytes,
+    /// How long to wait.
+    pub deadline: Duration,
+}
+
+/// From the NetworkManager: a peer has its slot.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerUp {
+    /// Who.
+    pub peer: NodeId,
+    /// The way to it.
+    pub outbox: Outbox,
+}
+
+/// From the NetworkManager: a peer is gone.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerDown(pub NodeId);
+
+/// From a server: its answer.
+#[derive(Debug)]
+pub(crate) struct Served {
+    ticket: ServeTicket,
+    answer: Answer,
+}
+
+/// Sends the answer; if the server panicked, says that it failed.
+struct ServedGuard {
+    served: Option<Served>,
+    answers: Queue<Served>,
+}
+
+impl Drop for ServedGuard {
+    fn drop(&mut self) {
+        if let Some(served) = self.served.take() {
+            let _ = self.answers.push(served);
+        }
+    }
+}
+
+/// The queues into the actor.
+pub(crate) struct RequestInputs {
+    pub(crate) arrivals: QueueStream<Arrival>,
+    pub(crate) answers: (Queue<Served>, QueueStream<Served>),
+}
+
+/// The actor.
+pub struct RequestDesk {
+    machine: Requests,
+    servers: Servers,
+    peers: BTreeMap<NodeId, Outbox>,
+    waiting: BTreeMap<RequestId, oneshot::Sender<Result<Bytes, RequestError>>>,
+    inputs: Option<RequestInputs>,
+    answers: Queue<Served>,
+    observations: Queue<Observation>,
+    /// Requests of the current step that found a full queue.
+    refused: Vec<(NodeId, RequestId)>,
+    timer: Timer,
+    clock: Clock,
+    lifeline: Lifeline,
+}
+
+impl RequestDesk {
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        if let Some(inputs) = self.inputs.take() {
+            ctx.add_stream(inputs.arrivals);
+            ctx.add_stream(inputs.answers.1);
+        }
+    }
+
+    pub(crate) fn new(
+        machine: Requests,
+        servers: Servers,
+        inputs: RequestInputs,
+        observations: Queue<Observation>,
+        clock: Clock,
+        lifeline: Lifeline,
+    ) -> Self {
+        RequestDesk {
+            machine,
+            servers,
+            peers: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            answers: inputs.answers.0.clone(),
+            inputs: Some(inputs),
+            observations,
+            refused: Vec::new(),
+            timer: Timer::default(),
+            clock,
+            lifeline,
+        }
+    }
+
+    fn serve(&self, ticket: ServeTicket, peer: NodeId, topic: Topic, body: Bytes) {
+        let Some(server) = self.servers.get(&topic).cloned() else {
+            let answer = Answer::Unsupported;
+            let _ = self.answers.push(Served { ticket, answer });
+            return;
+        };
+        let answers = self.answers.clone();
+        actix_rt::spawn(async move {
+            let failed = Served { ticket, answer: Answer::Failed };
+            let mut guard = ServedGuard { served: Some(failed), answers };
+            let answer = server(peer, body).await.into();
+            guard.served = Some(Served { ticket, answer });
+        });
+    }
+
+    /// One input; a request that found a full queue is tried elsewhere.
+    fn act<R>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        input: impl FnOnce(&mut Self, Time, &mut Vec<Action>) -> R,
+    ) -> R {
+        let result = step(self, ctx, input);
+        while let Some((peer, id)) = self.refused.pop() {
+            step(self, ctx, |desk, now, out| desk.machine.on_queue_refused(now, peer, id, out));
+        }
+        result
+    }
+}
+
+core_actor!(RequestDesk, mailbox = 16_384);
+
+impl Shell for RequestDesk {
+    type Action = Action;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.machine.deadline()
+    }
+
+    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.machine.on_deadline(now, out);
+    }
+
+    fn perform(&mut self, action: Action, _: &mut Context<Self>) {
+        match action {
+            Action::Send { to, id, message } => {
+                let pushed = self.peers.get(&to).map(|outbox| outbox.push(message));
+                let queued = matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_)));
+                if let (false, Some(id)) = (queued, id) {
+                    self.refused.push((to, id));
+                }
+            }
+            Action::Complete { id, result } => {
+                if let Some(waiting) = self.waiting.remove(&id) {
+                    let _ = waiting.send(result.map(|(_, body)| body).map_err(Into::into));
+                }
+            }
+            Action::Serve { ticket, peer, topic, body, .. } => {
+                self.serve(ticket, peer, topic, body);
+            }
+            Action::Penalise { peer, fault, .. } => {
+                let fault = match fault {
+                    RequestFault::MalformedMessage => Fault::MalformedMessage,
+                    RequestFault::ProtocolViolation => Fault::ProtocolViolation,
+                };
+                let _ = self.observations.push(Observation::Fault { peer, fault });
+            }
+            Action::Observe { peer, service } => {
+                let service = match service {
+                    core::Service::Answered(_) => Service::Answered,
+                    core::Service::Timeout => Service::Timeout,
+                };
+                let _ = self.observations.push(Observation::Service { peer, service });
+            }
+            Action::Count(reason) => {
+                metrics::counter!("peerstage_requests_not_done_total", "reason" => reason)
+                    .increment(1);
+            }
+        }
+    }
+}
+
+impl StreamHandler<Vec<Arrival>> for RequestDesk {
+    fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
+        for Arrival { peer, message, permit, .. } in arrivals {
+            self.act(ctx, |desk, now, out| match message.kind {
+                Kind::Request => {
+                    desk.machine.on_request(now, peer, &message.header, message.body, out);
+                }
+                _ => desk.machine.on_response(now, peer, &message.header, message.body, out),
+            });
+            drop(permit);
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl StreamHandler<Vec<Served>> for RequestDesk {
+    fn handle(&mut self, answers: Vec<Served>, ctx: &mut Context<Self>) {
+        for Served { ticket, answer } in answers {
+            self.act(ctx, |desk, now, out| desk.machine.on_answer(now, ticket, answer, out));
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<Ask> for RequestDesk {
+    type Result = ResponseFuture<Result<Bytes, RequestError>>;
+
+    fn handle(&mut self, order: Ask, ctx: &mut Context<Self>) -> Self::Result {
+        let Ask { target, topic, body, deadline } = order;
+        let deadline = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+        let (answer, answered) = oneshot::channel();
+        let asked = self.act(ctx, |desk, now, out| {
+            let id = desk.machine.ask(now, target, topic, body, deadline, out)?;
+            desk.waiting.insert(id, answer);
+            Ok::<_, core::RequestError>(())
+        });
+        Box::pin(async move {
+            asked?;
+            answered.await.unwrap_or(Err(RequestError::Stopped))
+        })
+    }
+}
+
+impl Handler<PeerUp> for RequestDesk {
+    type Result = ();
+
+    fn handle(&mut self, PeerUp { peer, outbox }: PeerUp, ctx: &mut Context<Self>) {
+        self.peers.insert(peer, outbox);
+        self.act(ctx, |desk, now, out| desk.machine.on_peer_up(now, peer, out));
+    }
+}
+
+impl Handler<PeerDown> for RequestDesk {
+    type Result = ();
+
+    fn handle(&mut self, PeerDown(peer): PeerDown, ctx: &mut Context<Self>) {
+        self.peers.remove(&peer);
+        self.act(ctx, |desk, now, out| desk.machine.on_peer_down(now, peer, out));
+    }
+}
+
+impl Handler<Scored> for RequestDesk {
+    type Result = ();
+
+    fn handle(&mut self, scored: Scored, _: &mut Context<Self>) {
+        self.machine.on_score(scored.peer, scored.thousandths);
+    }
+}

@@ -1,0 +1,197 @@
+//! What the manager is told, and what it orders.
+
+use crate::{
+    address::Address,
+    book::BookEntry,
+    identity::{NodeId, PublicKey},
+    reason::{CloseReason, Closure},
+    record::{RecordError, SignedRecord, VerifiedRecord},
+    time::{Millis, Time},
+};
+
+/// A connection, in or out. Chosen by the shell, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// An attempt to connect. Chosen by the manager, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+/// Who began a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The other side; the session was announced by `on_inbound_attempt`.
+    Inbound,
+    /// This side, by this attempt.
+    Outbound(DialId),
+}
+
+/// A connection whose handshake and hello are done, with what they proved.
+#[derive(Clone, Debug)]
+pub struct Established {
+    /// Who is there, proven by the handshake.
+    pub peer: NodeId,
+    /// The other end of the connection.
+    pub address: Address,
+    /// Who began it.
+    pub direction: Direction,
+    /// The handshake hash, the same on both sides.
+    pub channel: [u8; 32],
+    /// The peer's own record; ignored if it is not the peer's.
+    pub record: Option<VerifiedRecord>,
+    /// The validator the peer has proven to speak for, on this connection.
+    pub validator: Option<PublicKey>,
+}
+
+/// Why an attempt did not become a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum DialFailure {
+    /// Nothing listens there.
+    #[error("refused")]
+    Refused,
+    /// No route, or the network is down.
+    #[error("unreachable")]
+    Unreachable,
+    /// It took longer than the connection timeout.
+    #[error("timed out")]
+    Timeout,
+    /// The handshake or the hello failed, for this reason.
+    #[error("handshake failed: {0}")]
+    Handshake(CloseReason),
+    /// Somebody else answered.
+    #[error("another node answered")]
+    UnexpectedIdentity(NodeId),
+    /// This node answered itself.
+    #[error("it is this node itself")]
+    SelfConnection,
+    /// The operating system refused (no descriptors, no ports): our fault.
+    #[error("local error")]
+    Local,
+}
+
+/// What a peer did wrong in peer exchange. The scoring decides what it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFault {
+    /// A record that can't be true.
+    Forged(RecordError),
+    /// More records than an answer may have.
+    TooMany,
+}
+
+/// An order to the shell, to be carried out in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Connect, shake hands, exchange hellos; then `on_established` or `on_dial_failed`.
+    Dial {
+        /// Names the attempt.
+        attempt: DialId,
+        /// Where.
+        address: Address,
+        /// Who must answer, if it is known.
+        expected: Option<NodeId>,
+    },
+    /// Give an attempt up; nothing more is expected of it.
+    CancelDial {
+        /// The attempt.
+        attempt: DialId,
+    },
+    /// Shake hands with whoever connected; then `on_established` or `on_closed`.
+    Accept {
+        /// The connection.
+        session: SessionId,
+    },
+    /// Hand the records over if there are any, say why if a channel is up, and end it.
+    Close {
+        /// The connection.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+        /// When it makes sense to come back, ms; 0: not said.
+        retry_after: Millis,
+        /// Other nodes to try, for one that found no room here.
+        records: Vec<SignedRecord>,
+    },
+    /// A peer is there. If it was there before, its connection was exchanged for a twin.
+    PeerUp {
+        /// Who.
+        peer: NodeId,
+        /// On this connection from now on.
+        session: SessionId,
+        /// Where.
+        address: Address,
+        /// Whether we dialled.
+        outbound: bool,
+        /// The validator it speaks for, proven.
+        validator: Option<PublicKey>,
+        /// The connection that this one takes the place of.
+        replaces: Option<SessionId>,
+    },
+    /// A peer is gone.
+    PeerDown {
+        /// Who.
+        peer: NodeId,
+        /// Its last connection.
+        session: SessionId,
+        /// Why, and who ended it.
+        closure: Closure,
+        /// How long it was there, ms.
+        age: Millis,
+    },
+    /// An attempt failed.
+    DialFailed {
+        /// Where.
+        address: Address,
+        /// Who was meant.
+        expected: Option<NodeId>,
+        /// Why.
+        failure: DialFailure,
+    },
+    /// Ask a peer for records.
+    RequestPeers {
+        /// Whom.
+        peer: NodeId,
+        /// How many.
+        count: u8,
+    },
+    /// Answer a peer with records.
+    SendPeers {
+        /// Whom.
+        peer: NodeId,
+        /// The answer.
+        records: Vec<SignedRecord>,
+    },
+    /// Keep an address in the store.
+    PersistAddress(Box<BookEntry>),
+    /// Forget an address in the store.
+    ForgetAddress(Address),
+    /// Keep a record in the store.
+    PersistRecord(Box<SignedRecord>),
+    /// Forget a record in the store.
+    ForgetRecord(NodeId),
+    /// A peer passed on what it must not.
+    PenaliseRecord {
+        /// Who.
+        peer: NodeId,
+        /// What.
+        fault: RecordFault,
+    },
+}
+
+/// A peer as it is shown to people and other actors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// Who.
+    pub peer: NodeId,
+    /// Its connection.
+    pub session: SessionId,
+    /// Where.
+    pub address: Address,
+    /// Whether we dialled.
+    pub outbound: bool,
+    /// Since when.
+    pub since: Time,
+    /// Its slot is of those kept for persistent peers or validators.
+    pub reserved: bool,
+    /// The validator it speaks for, proven.
+    pub validator: Option<PublicKey>,
+}

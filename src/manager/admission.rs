@@ -1,0 +1,320 @@
+//! Who becomes a peer: the gate before the handshake, twins and slots after it.
+
+use super::{
+    Action, DialFailure, DialId, Direction, Established, Manager, PeerView, Phase, RECORDS_MAX,
+    SessionId, close,
+    dialler::{Attempt, DialPurpose, jittered},
+    down,
+    peers::{Peer, Twin, newcomer_survives},
+};
+use crate::{
+    address::Address,
+    book::Source,
+    identity::NodeId,
+    reason::{CloseReason, Closure},
+    time::{Millis, Time},
+};
+
+/// When one who found no room should come back, and when we do, ms: a minute (attack row 50).
+const FULL_PAUSE: Millis = 60_000;
+/// The longest pause a remote can ask of us, ms: 1 h.
+const RETRY_AFTER_MAX: Millis = 60 * 60 * 1000;
+
+/// What to do with a connection whose handshake is done.
+enum Verdict {
+    Admit,
+    Replace,
+    Evict(NodeId),
+    Refuse(CloseReason),
+}
+
+impl Manager {
+    /// Somebody connected; nothing was read or computed yet. Answered with `Accept` or `Close`.
+    pub fn on_inbound_attempt(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        address: Address,
+        out: &mut Vec<Action>,
+    ) {
+        let exempt = self.book.is_exempt(address);
+        let entered = if self.phase != Phase::Running {
+            Err(CloseReason::Shutdown)
+        } else if !exempt && self.bans.has_ip(address.ip()) {
+            Err(CloseReason::Banned)
+        } else {
+            self.gate.enter(&self.config, now, session, address, exempt)
+        };
+        match entered {
+            Ok(()) => out.push(Action::Accept { session }),
+            Err(reason) => out.push(close(session, reason)),
+        }
+    }
+
+    /// Handshake and hello are done.
+    pub fn on_established(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        established: Established,
+        out: &mut Vec<Action>,
+    ) {
+        let attempt = match established.direction {
+            Direction::Inbound => {
+                if !self.gate.leave(session) {
+                    return out.push(close(session, CloseReason::HandshakeTimeout));
+                }
+                None
+            }
+            Direction::Outbound(id) => match self.dialler.finish(id) {
+                Some(attempt) => Some(attempt),
+                None => {
+                    // Given up meanwhile: its twin is up, or it took too long.
+                    let twin = self.peers.contains(&established.peer);
+                    let late = CloseReason::HandshakeTimeout;
+                    let reason = if twin { CloseReason::Duplicate } else { late };
+                    return out.push(close(session, reason));
+                }
+            },
+        };
+        let peer = established.peer;
+        let answered = attempt.as_ref().is_none_or(|a| self.check_answer(now, a, peer, out));
+        let verdict = if !answered {
+            let own = peer == self.identity.node;
+            Verdict::Refuse(if own {
+                CloseReason::SelfConnection
+            } else {
+                CloseReason::UnexpectedIdentity
+            })
+        } else {
+            self.judge(now, &established)
+        };
+        self.carry_out(now, session, established, verdict, out);
+        self.look_for_peers(now, out);
+    }
+
+    /// Learns from who answered a dial; false if it is the wrong node.
+    fn check_answer(
+        &mut self,
+        now: Time,
+        attempt: &Attempt,
+        peer: NodeId,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        if peer == self.identity.node {
+            self.after_failure(now, attempt, DialFailure::SelfConnection, out);
+            return false;
+        }
+        if attempt.expected.is_some_and(|expected| expected != peer) {
+            self.after_failure(now, attempt, DialFailure::UnexpectedIdentity(peer), out);
+            return false;
+        }
+        let address = attempt.address;
+        if attempt.purpose == DialPurpose::Bootstrap || attempt.purpose == DialPurpose::Persistent {
+            let rng = &mut self.rng;
+            self.book.add_address(now, rng, address, Some(peer), Source::Operator);
+        }
+        self.dialler.on_target(&self.config, &mut self.rng, now, &address, Some(peer));
+        self.book.on_success(now, &address, peer);
+        if let Some(entry) = self.book.get(&address) {
+            out.push(Action::PersistAddress(Box::new(entry.clone())));
+        }
+        true
+    }
+
+    fn judge(&self, now: Time, new: &Established) -> Verdict {
+        let peer = new.peer;
+        let outbound = new.direction != Direction::Inbound;
+        if self.phase != Phase::Running {
+            return Verdict::Refuse(CloseReason::Shutdown);
+        }
+        if peer == self.identity.node {
+            return Verdict::Refuse(CloseReason::SelfConnection);
+        }
+        if self.bans.has_peer(now, &peer) {
+            return Verdict::Refuse(CloseReason::Banned);
+        }
+        if let Some(old) = self.peers.get(&peer) {
+            let twin = Twin { outbound, channel: new.channel };
+            let own = &self.identity.node;
+            return if newcomer_survives(&self.config, own, now, old, twin) {
+                Verdict::Replace
+            } else {
+                Verdict::Refuse(CloseReason::Duplicate)
+            };
+        }
+        if self.is_reserved(&peer, new.validator) {
+            return Verdict::Admit;
+        }
+        let limited = !self.book.is_exempt(new.address);
+        let group = new.address.group();
+        if outbound {
+            let of_group = self.peers.in_group(true, group);
+            return if limited && of_group >= self.config.max_outbound_per_group {
+                Verdict::Refuse(CloseReason::GroupLimit)
+            } else if self.peers.outbound() >= self.outbound_max() {
+                Verdict::Refuse(CloseReason::TooManyPeers)
+            } else {
+                Verdict::Admit
+            };
+        }
+        if limited
+            && (self.peers.in_group(false, group) >= self.config.max_inbound_per_group
+                || self.peers.with_ip(&new.address) >= self.config.max_inbound_per_ip)
+        {
+            return Verdict::Refuse(CloseReason::GroupLimit);
+        }
+        let ordinary = self.peers.inbound().saturating_add(self.peers.outbound());
+        if self.peers.inbound() < self.inbound_max() && ordinary < self.config.max_peers {
+            return Verdict::Admit;
+        }
+        self.peers.victim(group).map_or(Verdict::Refuse(CloseReason::TooManyPeers), Verdict::Evict)
+    }
+
+    /// Inbound slots: what is left when the outbound ones we wish for are kept free, so that
+    /// filling our inbound slots can't keep us from choosing peers ourselves (attack row 21).
+    fn inbound_max(&self) -> usize {
+        let kept = self.config.wished_outbound.min(self.config.max_outbound);
+        let left = self.config.max_peers.saturating_sub(kept).max(usize::from(kept == 0));
+        self.config.max_inbound.min(left)
+    }
+
+    /// Outbound slots: what is left beside the inbound peers there are.
+    pub(super) fn outbound_max(&self) -> usize {
+        let left = self.config.max_peers.saturating_sub(self.peers.inbound());
+        self.config.max_outbound.min(left)
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        new: Established,
+        verdict: Verdict,
+        out: &mut Vec<Action>,
+    ) {
+        let outbound = new.direction != Direction::Inbound;
+        let twin = Twin { outbound, channel: new.channel };
+        let (peer, address, validator) = (new.peer, new.address, new.validator);
+        let mut replaces = None;
+        match verdict {
+            Verdict::Refuse(reason) => {
+                let full = reason == CloseReason::TooManyPeers && !outbound;
+                let records =
+                    if full { self.records_for(now, &peer, None, RECORDS_MAX) } else { Vec::new() };
+                let retry_after = if full { FULL_PAUSE } else { 0 };
+                return out.push(Action::Close { session, reason, retry_after, records });
+            }
+            Verdict::Evict(victim) => {
+                self.close_peer(now, &victim, CloseReason::Evicted, out);
+            }
+            Verdict::Replace => {
+                replaces = self.peers.replace(now, &peer, session, address, twin);
+                out.extend(replaces.map(|old| close(old, CloseReason::Duplicate)));
+            }
+            Verdict::Admit => {}
+        }
+        let reserved = self.is_reserved(&peer, validator);
+        let view = PeerView { peer, session, address, outbound, since: now, reserved, validator };
+        if let Some(known) = self.peers.get_mut(&peer) {
+            (known.view.validator, known.view.reserved) = (validator, reserved);
+        } else {
+            self.peers.insert(Peer::new(now, view, new.channel));
+        }
+        // Our dial would lose against this connection; else the other side may prefer it already.
+        if !outbound && peer < self.identity.node {
+            self.cancel_dials(&peer, out);
+        }
+        out.push(Action::PeerUp { peer, session, address, outbound, validator, replaces });
+        if let Some(record) = new.record.filter(|record| record.node() == peer) {
+            let source = Source::Peer(address.group());
+            let limit = usize::MAX;
+            let outcome = self.book.add_record(now, &mut self.rng, record, source, limit);
+            self.persist_record(&peer, outcome, out);
+        }
+        if outbound && self.wants_peers() {
+            let count = u8::try_from(RECORDS_MAX).unwrap_or(u8::MAX);
+            out.push(Action::RequestPeers { peer, count });
+        }
+    }
+
+    /// An attempt failed.
+    pub fn on_dial_failed(
+        &mut self,
+        now: Time,
+        attempt: DialId,
+        failure: DialFailure,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(attempt) = self.dialler.finish(attempt) else { return };
+        self.after_failure(now, &attempt, failure, out);
+        self.look_for_peers(now, out);
+    }
+
+    pub(super) fn after_failure(
+        &mut self,
+        now: Time,
+        attempt: &Attempt,
+        failure: DialFailure,
+        out: &mut Vec<Action>,
+    ) {
+        let Attempt { address, expected, .. } = *attempt;
+        self.dialler.on_target(&self.config, &mut self.rng, now, &address, None);
+        let was_kept = self.book.get(&address).is_some_and(|entry| entry.is_verified());
+        match failure {
+            DialFailure::SelfConnection => self.book.mark_own(now, address),
+            // Our own trouble says nothing about the address (attack row 25).
+            DialFailure::Local => {}
+            _ => {
+                let failures = self.book.get(&address).map_or(0, |entry| entry.failures);
+                let wait = super::dialler::backoff(&self.config, &mut self.rng, failures);
+                self.book.on_failure(&address, now.plus(wait));
+                if let DialFailure::UnexpectedIdentity(peer) = failure {
+                    self.book.correct_peer(&address, peer);
+                }
+            }
+        }
+        if was_kept && self.book.get(&address).is_none() {
+            out.push(Action::ForgetAddress(address));
+        }
+        out.push(Action::DialFailed { address, expected, failure });
+    }
+
+    /// A connection is gone, before or after it was a peer.
+    pub fn on_closed(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        closure: Closure,
+        out: &mut Vec<Action>,
+    ) {
+        self.gate.leave(session);
+        let gone = self.peers.of_session(session).and_then(|peer| self.peers.remove(&peer));
+        let Some(gone) = gone else { return };
+        out.push(down(now, &gone.view, closure));
+        let pause = self.pause_after(&closure);
+        self.postpone(&gone.view.peer, Some(gone.view.address), now.plus(pause));
+        self.look_for_peers(now, out);
+    }
+
+    /// How long a node is left alone after its connection ended.
+    fn pause_after(&mut self, closure: &Closure) -> Millis {
+        let reason = match closure.reason {
+            CloseReason::Banned | CloseReason::WrongNetwork | CloseReason::WrongVersion => {
+                self.config.disconnect_pause
+            }
+            CloseReason::TooManyPeers
+            | CloseReason::GroupLimit
+            | CloseReason::Evicted
+            | CloseReason::Requested
+            | CloseReason::RateLimited => FULL_PAUSE,
+            _ => self.config.dial_backoff,
+        };
+        let asked = closure.retry_after.min(RETRY_AFTER_MAX);
+        jittered(
+            &self.config,
+            &mut self.rng,
+            if closure.by_remote { reason.max(asked) } else { reason },
+        )
+    }
+}

@@ -1,0 +1,229 @@
+//! Attempts in flight, the operator's targets, and the spacing between attempts.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use rand::{Rng, RngExt};
+
+use super::{
+    DialId, ManagerConfig,
+    config::{
+        DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, RECENT_DIALS_MAX, STRANGER_SPACING,
+        TARGETS_MAX,
+    },
+};
+use crate::{
+    address::Address,
+    book::TokenBucket,
+    identity::NodeId,
+    time::{Millis, Time},
+};
+
+/// Why an attempt is made; what its peer may count on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DialPurpose {
+    Bootstrap,
+    Persistent,
+    Validator,
+    Ordinary,
+}
+
+/// A node the operator named: retried for ever.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) address: Address,
+    pub(super) expected: Option<NodeId>,
+    pub(super) purpose: DialPurpose,
+    /// Who answered there last.
+    pub(super) met: Option<NodeId>,
+    failures: u32,
+    pub(super) next: Time,
+}
+
+impl Target {
+    /// Whether this is what the operator calls the node.
+    pub(super) fn is(&self, peer: &NodeId) -> bool {
+        self.expected.or(self.met) == Some(*peer)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) address: Address,
+    pub(super) expected: Option<NodeId>,
+    pub(super) purpose: DialPurpose,
+    until: Time,
+}
+
+/// What must not be dialled too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Recent {
+    Peer(NodeId),
+    Address(Address),
+    Ip(IpAddr),
+}
+
+/// A place to dial.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) address: Address,
+    pub(super) expected: Option<NodeId>,
+    /// Nobody has ever answered there, and nobody we trust named it.
+    pub(super) stranger: bool,
+    /// Limits by IP make no sense for it.
+    pub(super) exempt: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Dialler {
+    pub(super) targets: Vec<Target>,
+    attempts: BTreeMap<DialId, Attempt>,
+    recent: BTreeMap<Recent, Time>,
+    next_id: u64,
+    /// All attempts together.
+    pub(super) rate: TokenBucket,
+}
+
+/// A span made longer or shorter at random by at most the configured percentage.
+pub(super) fn jittered(config: &ManagerConfig, rng: &mut impl Rng, span: Millis) -> Millis {
+    let percent = config.jitter_percent.min(100);
+    let by = (span / 100).saturating_mul(percent);
+    let low = span.saturating_sub(by);
+    low.saturating_add(rng.random_range(0..=by.saturating_mul(2)))
+}
+
+/// The wait after so many failures in a row: doubled each time, capped, jittered.
+pub(super) fn backoff(config: &ManagerConfig, rng: &mut impl Rng, failures: u32) -> Millis {
+    let factor = 1u64.checked_shl(failures.min(32)).unwrap_or(u64::MAX);
+    let span = config.dial_backoff.saturating_mul(factor).min(config.dial_backoff_max);
+    jittered(config, rng, span).max(DIAL_SPACING)
+}
+
+impl Dialler {
+    pub(super) fn new() -> Self {
+        Dialler {
+            targets: Vec::new(),
+            attempts: BTreeMap::new(),
+            recent: BTreeMap::new(),
+            next_id: 0,
+            rate: TokenBucket::new(Time::ZERO, DIALS_BURST, DIALS_PER_1000_S),
+        }
+    }
+
+    /// Adds a target; false if there are too many. A known address gets the newer purpose.
+    pub(super) fn add_target(
+        &mut self,
+        now: Time,
+        address: Address,
+        expected: Option<NodeId>,
+        purpose: DialPurpose,
+    ) -> bool {
+        if let Some(known) = self.targets.iter_mut().find(|target| target.address == address) {
+            known.expected = expected.or(known.expected);
+            known.purpose = purpose;
+            known.next = now;
+            known.failures = 0;
+            return true;
+        }
+        if self.targets.len() >= TARGETS_MAX {
+            return false;
+        }
+        let target = Target { address, expected, purpose, met: None, failures: 0, next: now };
+        self.targets.push(target);
+        true
+    }
+
+    /// Whether enough time has passed since the last attempt at this node, address and IP.
+    pub(super) fn may_dial(&self, now: Time, place: &Place) -> bool {
+        let waited = |recent: Recent, spacing: Millis| {
+            self.recent.get(&recent).is_none_or(|last| now.since(*last) >= spacing)
+        };
+        let strange = place.stranger && !place.exempt;
+        let room = self.recent.len().saturating_add(3) <= RECENT_DIALS_MAX;
+        place.expected.is_none_or(|peer| waited(Recent::Peer(peer), DIAL_SPACING))
+            && waited(Recent::Address(place.address), DIAL_SPACING)
+            && (!strange || (room && waited(Recent::Ip(place.address.ip()), STRANGER_SPACING)))
+            && !self.is_dialling(&place.address, place.expected.as_ref())
+    }
+
+    /// Records an attempt and names it.
+    pub(super) fn start(
+        &mut self,
+        config: &ManagerConfig,
+        now: Time,
+        place: Place,
+        purpose: DialPurpose,
+    ) -> DialId {
+        self.recent.retain(|_, last| now.since(*last) < STRANGER_SPACING);
+        if let Some(peer) = place.expected {
+            self.recent.insert(Recent::Peer(peer), now);
+        }
+        self.recent.insert(Recent::Address(place.address), now);
+        if !place.exempt {
+            self.recent.insert(Recent::Ip(place.address.ip()), now);
+        }
+        let attempt = DialId(self.next_id);
+        self.next_id = self.next_id.saturating_add(1);
+        let Place { address, expected, .. } = place;
+        let until = now.plus(config.connection_timeout);
+        self.attempts.insert(attempt, Attempt { address, expected, purpose, until });
+        attempt
+    }
+
+    pub(super) fn finish(&mut self, attempt: DialId) -> Option<Attempt> {
+        self.attempts.remove(&attempt)
+    }
+
+    /// A target's attempt ended: with this node, or with a failure.
+    pub(super) fn on_target(
+        &mut self,
+        config: &ManagerConfig,
+        rng: &mut impl Rng,
+        now: Time,
+        address: &Address,
+        met: Option<NodeId>,
+    ) {
+        let Some(target) = self.targets.iter_mut().find(|target| target.address == *address) else {
+            return;
+        };
+        target.failures = if met.is_some() { 0 } else { target.failures.saturating_add(1) };
+        target.met = met.or(target.met);
+        target.next = now.plus(backoff(config, rng, target.failures.saturating_sub(1)));
+    }
+
+    /// A target's node is not to be dialled before `until`.
+    pub(super) fn postpone(&mut self, peer: &NodeId, until: Time) {
+        for target in self.targets.iter_mut().filter(|target| target.is(peer)) {
+            target.next = target.next.max(until);
+        }
+    }
+
+    pub(super) fn is_persistent(&self, peer: &NodeId) -> bool {
+        self.targets.iter().any(|t| t.purpose == DialPurpose::Persistent && t.is(peer))
+    }
+
+    fn is_dialling(&self, address: &Address, peer: Option<&NodeId>) -> bool {
+        self.attempts.values().any(|attempt| {
+            attempt.address == *address || (peer.is_some() && attempt.expected.as_ref() == peer)
+        })
+    }
+
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = (&DialId, &Attempt)> {
+        self.attempts.iter()
+    }
+
+    /// Attempts that match, given up.
+    pub(super) fn take(&mut self, wanted: impl Fn(&Attempt) -> bool) -> Vec<(DialId, Attempt)> {
+        let found = self.attempts.iter().filter(|(_, attempt)| wanted(attempt));
+        let found: Vec<DialId> = found.map(|(id, _)| *id).collect();
+        found.into_iter().filter_map(|id| Some((id, self.attempts.remove(&id)?))).collect()
+    }
+
+    /// Attempts that took too long, given up.
+    pub(super) fn take_late(&mut self, now: Time) -> Vec<(DialId, Attempt)> {
+        self.take(|attempt| attempt.until <= now)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.attempts.values().map(|attempt| attempt.until).min()
+    }
+}

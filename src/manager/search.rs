@@ -1,0 +1,179 @@
+//! Looking for peers: whom to dial now.
+
+use super::{
+    Action, Manager, Phase,
+    dialler::{DialPurpose, Place, backoff, jittered},
+};
+use crate::{
+    address::Address,
+    book::BookEntry,
+    identity::{NodeId, PublicKey},
+    time::{Millis, Time},
+};
+
+/// While something is missing, places are looked for this often, ms.
+const LOOK_INTERVAL: Millis = 1_000;
+
+impl Manager {
+    /// Dials whatever is missing and may be dialled now: first whom the operator named, then
+    /// validators, then anybody, then the bootstrap nodes while there are too few peers.
+    pub(super) fn look_for_peers(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.phase != Phase::Running || now < self.starts {
+            return;
+        }
+        let missing = self.dial_targets(now, DialPurpose::Persistent, out)
+            | self.dial_validators(now, out)
+            | self.dial_anybody(now, out)
+            | (self.is_lonely() && self.dial_targets(now, DialPurpose::Bootstrap, out));
+        self.next_look = if missing {
+            now.plus(jittered(&self.config, &mut self.rng, LOOK_INTERVAL).max(1))
+        } else {
+            Time::NEVER
+        };
+    }
+
+    fn ordinary(&self) -> usize {
+        self.peers.inbound().saturating_add(self.peers.outbound())
+    }
+
+    /// Whether there are fewer peers, of any kind, than the node needs to live well.
+    pub(super) fn is_lonely(&self) -> bool {
+        self.peers.len() < self.config.min_peers
+    }
+
+    /// How many more ordinary peers should be dialled.
+    fn missing_outbound(&self) -> usize {
+        let below = self.config.min_peers.saturating_sub(self.ordinary());
+        let wished = self.config.wished_outbound.max(self.peers.outbound().saturating_add(below));
+        let dialling = self.dialler.in_flight().filter(|(_, attempt)| {
+            matches!(attempt.purpose, DialPurpose::Ordinary | DialPurpose::Bootstrap)
+        });
+        let taken = self.peers.outbound().saturating_add(dialling.count());
+        wished.min(self.outbound_max()).saturating_sub(taken)
+    }
+
+    /// Whether records of more nodes would be of use.
+    pub(super) fn wants_peers(&self) -> bool {
+        self.is_lonely()
+            || self.peers.outbound() < self.config.wished_outbound.min(self.outbound_max())
+            || self.missing_validators().next().is_some()
+    }
+
+    /// Validators of the set that are not connected, if this node is one itself.
+    fn missing_validators(&self) -> impl Iterator<Item = PublicKey> {
+        let own = self.identity.validator.filter(|own| self.validators.contains(own));
+        self.validators.iter().copied().filter(move |key| {
+            own.is_some_and(|own| own != *key)
+                && !self.peers.iter().any(|peer| peer.view.validator == Some(*key))
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        self.dialler.in_flight().count() < self.config.max_dialling
+    }
+
+    /// Dials the operator's targets that are not connected; whether any is missing.
+    fn dial_targets(&mut self, now: Time, purpose: DialPurpose, out: &mut Vec<Action>) -> bool {
+        let mut missing = false;
+        for index in 0..self.dialler.targets.len() {
+            let Some(target) = self.dialler.targets.get(index) else { break };
+            let known = target.expected.or(target.met);
+            if target.purpose != purpose
+                || known.is_some_and(|peer| self.peers.contains(&peer))
+                || self.book.is_own(&target.address)
+            {
+                continue;
+            }
+            missing = true;
+            let (address, expected) = (target.address, target.expected);
+            let banned = known.is_some_and(|peer| self.bans.has_peer(now, &peer));
+            let full = purpose == DialPurpose::Bootstrap && self.missing_outbound() == 0;
+            let exempt = self.book.is_exempt(address);
+            let place = Place { address, expected, stranger: false, exempt };
+            if target.next <= now && !banned && !full {
+                self.dial(now, place, purpose, out);
+            }
+        }
+        missing
+    }
+
+    /// A validator dials every validator whose node it knows; whether any is missing.
+    fn dial_validators(&mut self, now: Time, out: &mut Vec<Action>) -> bool {
+        let missing: Vec<PublicKey> = self.missing_validators().collect();
+        for key in &missing {
+            let Some(node) = self.book.node_of_validator(key) else { continue };
+            if node == self.identity.node || self.peers.contains(&node) {
+                continue;
+            }
+            for address in self.book.addresses_of(&node) {
+                if let Some(place) = self.place(now, &address, &node) {
+                    self.dial(now, place, DialPurpose::Validator, out);
+                }
+            }
+        }
+        !missing.is_empty()
+    }
+
+    fn place(&self, now: Time, address: &Address, node: &NodeId) -> Option<Place> {
+        let entry = self.book.get(address)?;
+        let may = entry.next_dial <= now && !self.bans.has_peer(now, node);
+        may.then(|| self.place_of(entry))
+    }
+
+    fn place_of(&self, entry: &BookEntry) -> Place {
+        Place {
+            address: entry.address,
+            expected: entry.peer,
+            stranger: !entry.is_verified(),
+            exempt: self.book.is_exempt(entry.address),
+        }
+    }
+
+    /// Dials random entries of the book; whether more ordinary peers are missing.
+    fn dial_anybody(&mut self, now: Time, out: &mut Vec<Action>) -> bool {
+        let missing = self.missing_outbound();
+        for _ in 0..missing {
+            if !self.has_room() {
+                break;
+            }
+            let mut rng = self.rng.clone();
+            let drawn = self.book.draw(&mut rng, |entry| self.is_wanted(now, entry));
+            let place = drawn.map(|entry| self.place_of(entry));
+            self.rng = rng;
+            let Some(place) = place else { break };
+            self.dial(now, place, DialPurpose::Ordinary, out);
+        }
+        self.peers.outbound() < self.config.wished_outbound.min(self.outbound_max())
+            || self.ordinary() < self.config.min_peers
+    }
+
+    /// Whether a book entry may be dialled now and would be allowed to stay.
+    fn is_wanted(&self, now: Time, entry: &BookEntry) -> bool {
+        let group = entry.address.group();
+        let dialling = self.dialler.in_flight().filter(|(_, a)| a.address.group() == group).count();
+        let of_group = self.peers.in_group(true, group).saturating_add(dialling);
+        let place = self.place_of(entry);
+        entry.next_dial <= now
+            && entry.peer.is_none_or(|peer| {
+                peer != self.identity.node
+                    && !self.peers.contains(&peer)
+                    && !self.bans.has_peer(now, &peer)
+            })
+            && (place.exempt || of_group < self.config.max_outbound_per_group)
+            && (place.exempt || !self.bans.has_ip(entry.address.ip()))
+            && !self.peers.iter().any(|peer| peer.view.address == entry.address)
+            && self.dialler.may_dial(now, &place)
+    }
+
+    fn dial(&mut self, now: Time, place: Place, purpose: DialPurpose, out: &mut Vec<Action>) {
+        if !self.has_room() || !self.dialler.may_dial(now, &place) || !self.dialler.rate.take(now) {
+            return;
+        }
+        let failures = self.book.get(&place.address).map_or(0, |entry| entry.failures);
+        let next = now.plus(backoff(&self.config, &mut self.rng, failures));
+        self.book.on_dialled(now, &place.address, next);
+        let attempt = self.dialler.start(&self.config, now, place, purpose);
+        let Place { address, expected, .. } = place;
+        out.push(Action::Dial { attempt, address, expected });
+    }
+}

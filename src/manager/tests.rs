@@ -1,0 +1,5 @@
+mod arbitrary;
+mod attacks;
+mod simulation;
+mod stories;
+mod world;
