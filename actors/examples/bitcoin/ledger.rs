@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bitcoin::{BlockHash, Txid, hashes::Hash as _};
-use peerstage::{identity::NodeId, identity::PublicKey, time::Time};
+use peerstage::core::{
+    identity::{NodeId, PublicKey},
+    time::Time,
+};
 use serde::{Deserialize, Serialize};
 
 /// Transactions remembered by id, 32 bytes each; the oldest go first. A day of Bitcoin's.
@@ -59,6 +62,7 @@ pub struct Facts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockFacts {
     /// Its hash.
+    #[serde(with = "as_text")]
     pub hash: BlockHash,
     /// Its height, as its coinbase says (BIP34).
     pub height: Option<u64>,
@@ -224,4 +228,20 @@ impl Ledger {
 #[must_use]
 pub fn read_hash(bytes: &[u8]) -> Option<BlockHash> {
     BlockHash::from_slice(bytes).ok()
+}
+
+/// A hash in JSON as people write it.
+mod as_text {
+    use std::str::FromStr;
+
+    use bitcoin::BlockHash;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(hash: &BlockHash, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(hash)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BlockHash, D::Error> {
+        BlockHash::from_str(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }

@@ -21,12 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bitcoin::{Target, hashes::Hash as _};
 use bytes::Bytes;
 use peerstage::{
-    Builder, Network, SendError,
+    Block, Builder, Inbound, Network, Proposal, SendError, Transaction, Verdict, Vote,
     clock::Clock,
-    identity::NodeId,
-    payload::{Block, Inbound, Proposal, Transaction, Verdict, Vote},
-    scoring::Report,
-    time::Time,
+    core::{identity::NodeId, scoring::Report, time::Time},
 };
 use tokio::sync::{mpsc, watch};
 

@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use peerstage::{
-    kinds::Kind,
-    messages::Topic,
-    payload::{Payload, PayloadError},
+    Payload, PayloadError,
+    core::{kinds::Kind, messages::Topic},
 };
 
 /// The topic of notes.
