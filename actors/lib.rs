@@ -1,11 +1,13 @@
 //! The Peerstage network layer.
 
+pub mod admin;
 pub mod bridge;
 pub mod clock;
 pub mod events;
 pub mod identity_file;
 pub mod manager;
 mod network;
+pub mod node;
 mod own;
 pub mod payload;
 pub mod peer;
