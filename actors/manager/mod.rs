@@ -1,5 +1,6 @@
 //! The NetworkManager actor: who is connected, who should be, and who may not.
 
+mod handlers;
 mod messages;
 mod opening;
 mod orders;
@@ -9,10 +10,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use actix::{
-    AsyncContext, Context, Handler, MessageResult, Recipient, ResponseActFuture, StreamHandler,
-    WrapFuture,
-};
+use actix::{AsyncContext, Context, Recipient, StreamHandler};
 use peerstage_core::{
     address::Address,
     codec,
@@ -20,7 +18,7 @@ use peerstage_core::{
     identity::NodeId,
     kinds::Kind,
     manager::{Action, DialId, Direction, Established, Manager, SessionId, Target},
-    messages::{Peers, PeersRequest},
+    messages::{Hello, Peers, PeersRequest},
     reason::{CloseReason, Closure},
     record::{SignedRecord, VerifiedRecord},
     scoring::Fault,
@@ -41,7 +39,7 @@ use crate::{
     peer_store::Keep,
     relay::{PeerDown, PeerUp, RecordSeen},
     requests,
-    scoring::{BanChanged, Observation},
+    scoring::Observation,
     shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, step, tell},
     transport::Link,
 };
@@ -78,10 +76,16 @@ struct Session {
 struct Greeted {
     peer: NodeId,
     agent: String,
+    metadata: BTreeMap<String, String>,
     suite: &'static str,
     noise_key: [u8; 32],
     orders: Recipient<PeerOrder>,
     outbox: Outbox,
+}
+
+/// A peer's words about itself.
+fn words(hello: &Hello) -> BTreeMap<String, String> {
+    hello.metadata.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect()
 }
 
 /// The actor.
@@ -177,6 +181,7 @@ impl NetworkManager {
         session.greeting = Some(Greeted {
             peer: greeting.peer,
             agent: greeting.hello.agent.to_string(),
+            metadata: words(&greeting.hello),
             suite: greeting.suite,
             noise_key: greeting.record.record().noise_key,
             orders: greeting.orders,
@@ -303,6 +308,7 @@ impl NetworkManager {
             outbound: view.outbound,
             validator: view.validator,
             agent: greeted.agent.clone(),
+            metadata: greeted.metadata.clone(),
             suite: greeted.suite,
             since: view.since,
             round_trip_ms: counters.round_trip(),
@@ -323,140 +329,3 @@ impl NetworkManager {
 }
 
 core_actor!(NetworkManager, mailbox = 4_096);
-
-impl StreamHandler<Vec<SessionEvent>> for NetworkManager {
-    fn handle(&mut self, events: Vec<SessionEvent>, ctx: &mut Context<Self>) {
-        for event in events {
-            step(self, ctx, |actor, now, out| actor.on_session(event, now, out));
-        }
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl StreamHandler<Vec<Arrival>> for NetworkManager {
-    fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
-        for arrival in arrivals {
-            step(self, ctx, |actor, now, out| actor.on_exchange(&arrival, now, out));
-        }
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl StreamHandler<Vec<Link>> for NetworkManager {
-    fn handle(&mut self, links: Vec<Link>, ctx: &mut Context<Self>) {
-        for link in links {
-            let (address, mut link) = (link.remote, Some(link));
-            let id = self.new_session(address, Direction::Inbound);
-            step(self, ctx, |actor, now, out| {
-                let first = out.len();
-                actor.machine.on_inbound_attempt(now, id, address, out);
-                // The handshake begins only if the machine lets it, before any cryptography.
-                let accepted = out
-                    .iter()
-                    .skip(first)
-                    .any(|action| matches!(action, Action::Accept { session } if *session == id));
-                match link.take() {
-                    Some(link) if accepted => actor.opening.accept(id, link),
-                    _ => {
-                        metrics::counter!("peerstage_inbound_refused_total").increment(1);
-                        actor.sessions.remove(&id);
-                    }
-                }
-            });
-        }
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl Handler<Connect> for NetworkManager {
-    type Result = ();
-
-    fn handle(&mut self, Connect { target }: Connect, ctx: &mut Context<Self>) {
-        step(self, ctx, |actor, now, out| actor.connect_to(&target, now, out));
-    }
-}
-
-impl Handler<Disconnect> for NetworkManager {
-    type Result = bool;
-
-    fn handle(&mut self, Disconnect { peer }: Disconnect, ctx: &mut Context<Self>) -> bool {
-        step(self, ctx, |actor, now, out| actor.machine.disconnect(now, &peer, out))
-    }
-}
-
-impl Handler<SetValidators> for NetworkManager {
-    type Result = ();
-
-    fn handle(&mut self, SetValidators(set): SetValidators, ctx: &mut Context<Self>) {
-        // The relay forgot what it knew of nodes outside the old set: it is told again.
-        for key in &set {
-            let node = self.machine.book().node_of_validator(key);
-            if let Some(record) = node.and_then(|node| self.machine.book().record(&node)) {
-                self.tell_record(record);
-            }
-        }
-        step(self, ctx, |actor, now, out| actor.machine.set_validators(now, set, out));
-    }
-}
-
-impl Handler<BanChanged> for NetworkManager {
-    type Result = ();
-
-    fn handle(&mut self, BanChanged { peer, until }: BanChanged, ctx: &mut Context<Self>) {
-        step(self, ctx, |actor, now, out| match until {
-            Some(until) => actor.machine.on_banned(now, peer, until, out),
-            None => actor.machine.on_unbanned(now, &peer, out),
-        });
-    }
-}
-
-impl Handler<PeerQuery> for NetworkManager {
-    type Result = Vec<PeerRow>;
-
-    fn handle(&mut self, PeerQuery(peer): PeerQuery, _: &mut Context<Self>) -> Vec<PeerRow> {
-        match peer {
-            Some(peer) => {
-                self.machine.peer(&peer).and_then(|view| self.row(view)).into_iter().collect()
-            }
-            None => self.machine.peers().filter_map(|view| self.row(view)).collect(),
-        }
-    }
-}
-
-impl Handler<ManagerQuery> for NetworkManager {
-    type Result = MessageResult<ManagerQuery>;
-
-    fn handle(&mut self, ManagerQuery: ManagerQuery, _: &mut Context<Self>) -> Self::Result {
-        let live = self.sessions.values().filter_map(|session| session.greeting.as_ref());
-        let (mut bytes_in, mut bytes_out) = self.past_bytes;
-        for greeted in live {
-            bytes_in += greeted.outbox.counters().bytes_in.load(Ordering::Relaxed);
-            bytes_out += greeted.outbox.counters().bytes_out.load(Ordering::Relaxed);
-        }
-        let validators = self.machine.peers().filter(|peer| peer.validator.is_some()).count();
-        let status = self.machine.status();
-        MessageResult(ManagerReport { status, validators, bytes_in, bytes_out })
-    }
-}
-
-impl Handler<Shutdown> for NetworkManager {
-    type Result = ResponseActFuture<Self, ()>;
-
-    fn handle(&mut self, Shutdown: Shutdown, ctx: &mut Context<Self>) -> Self::Result {
-        let (done, gone) = oneshot::channel();
-        self.stopping = Some(done);
-        step(self, ctx, |actor, now, out| actor.machine.on_shutdown(now, out));
-        if self.sessions.is_empty() {
-            self.stopping = None;
-        }
-        Box::pin(
-            async move {
-                let _ = gone.await;
-            }
-            .into_actor(self),
-        )
-    }
-}

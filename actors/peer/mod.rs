@@ -4,13 +4,14 @@
 //! put into its [`Outbox`]. Its death, in order or by panic, closes this connection, frees its
 //! slot and is told to the NetworkManager exactly once; nobody else notices.
 
+mod actor;
 mod link;
 mod outbox;
 mod streams;
 
 use std::{cell::RefCell, rc::Rc};
 
-use actix::{Actor, ActorContext, Context, Handler, Message, Recipient, StreamHandler};
+use actix::{Actor, ActorContext, Context, Message, Recipient, StreamHandler};
 use bytes::BytesMut;
 use peerstage_core::{
     codec,
@@ -25,24 +26,22 @@ use peerstage_core::{
     reason::{CloseReason, Closure},
     record::{SignedRecord, VerifiedRecord},
     scoring::Fault,
-    time::{Millis, Time, earliest},
+    time::{Millis, Time},
 };
 
-pub use link::{Arrival, Greeting, PeerLinks, SessionEnd, SessionEvent, SessionGuard};
+pub use link::{Arrival, Greeting, PeerLinks, PeerTiming, SessionEnd, SessionEvent, SessionGuard};
 pub use outbox::{Outbox, PeerCounters};
 use streams::{Arrived, Reader, WriteBuffer, Writer, WriterReady};
 
 use crate::{
     clock::Clock,
-    shell::{ByteBudget, Shell, Timer, injected_panic, step},
+    shell::{ByteBudget, Shell, Timer},
     transport::Io,
 };
 
 /// Sealed bytes that may wait for the socket: two full records, so that a vote that is queued
 /// now waits behind no more (measured in records, see `docs/protocol.md`).
 const WRITE_AHEAD: usize = RECORD_MAX;
-/// How long the socket may take nothing while bytes wait, ms (attack row 43: cut within 20 s).
-const WRITE_STALL_MS: Millis = 15_000;
 /// How long a goodbye may take to leave, ms.
 const GOODBYE_MS: Millis = 1_000;
 
@@ -77,6 +76,8 @@ pub struct PeerParts {
     pub terms: connection::Terms,
     /// Our greeting.
     pub hello: Hello,
+    /// How long the socket may take nothing while bytes wait, ms.
+    pub write_timeout: Millis,
     /// First ping nonce.
     pub nonce: u64,
     /// Bytes that may wait to be sent.
@@ -114,6 +115,7 @@ pub struct Peer {
     buffer: Rc<RefCell<WriteBuffer>>,
     /// Bytes written when the buffer was last seen moving, and when.
     progress: (u64, Time),
+    write_timeout: Millis,
     budget: ByteBudget,
     links: PeerLinks,
     guard: SessionGuard,
@@ -153,6 +155,7 @@ impl Peer {
                 outbox,
                 buffer,
                 progress: (0, now),
+                write_timeout: parts.write_timeout,
                 budget,
                 links,
                 guard,
@@ -287,6 +290,7 @@ impl Peer {
                 self.say_goodbye(self.clock.now(), CloseReason::HandshakeTimeout, 0);
             }
             End::PingTimeout => self.say_goodbye(self.clock.now(), CloseReason::PingTimeout, 0),
+            End::Idle => self.say_goodbye(self.clock.now(), CloseReason::Idle, 0),
             End::TooSlow => self.say_goodbye(self.clock.now(), CloseReason::SlowReader, 0),
             End::Remote { reason, retry_after_ms } => {
                 let reason = CloseReason::from_code(reason);
@@ -307,7 +311,7 @@ impl Peer {
             counters.bytes_out.store(written, std::sync::atomic::Ordering::Relaxed);
             self.progress = (written, now);
         }
-        if self.outbox.is_overflowed() || now.since(self.progress.1) >= WRITE_STALL_MS {
+        if self.outbox.is_overflowed() || now.since(self.progress.1) >= self.write_timeout {
             self.guard.set_closure(Closure::local(CloseReason::SlowReader));
             ctx.stop();
         }
@@ -332,121 +336,5 @@ fn fault_of(violation: &Violation) -> Fault {
         Violation::TooMany(_) | Violation::TooManyRecords => Fault::Spam,
         Violation::WrongRole(_) => Fault::WrongRole,
         Violation::FalseProof => Fault::Handshake,
-    }
-}
-
-impl Actor for Peer {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        let first = std::mem::take(&mut self.first_actions);
-        step(self, ctx, |_, _, out| out.extend(first));
-    }
-}
-
-impl Shell for Peer {
-    type Action = Action;
-
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn timer(&mut self) -> &mut Timer {
-        &mut self.timer
-    }
-
-    fn deadline(&self) -> Option<Time> {
-        if let Phase::Closing(until) = self.phase {
-            return Some(until);
-        }
-        let buffer = self.buffer.borrow();
-        let socket = if buffer.bytes.is_empty() {
-            // Messages that are paced wake the writer when their time has come.
-            let now = self.clock.now();
-            self.outbox.ready_at(now).filter(|at| *at > now)
-        } else {
-            Some(self.progress.1.plus(WRITE_STALL_MS))
-        };
-        earliest(self.connection.deadline(), socket)
-    }
-
-    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.connection.on_deadline(now, out);
-        self.outbox.wake();
-    }
-
-    fn perform(&mut self, action: Action, ctx: &mut Context<Self>) {
-        match action {
-            Action::Send(message) => {
-                self.outbox.push(message);
-            }
-            Action::Greeted(hello) => self.greeted(*hello, ctx),
-            Action::Deliver(message) => self.deliver(message),
-            Action::RoundTrip(ms) => {
-                self.outbox.counters().set_round_trip(ms);
-                self.links.round_trip(self.remote, ms);
-            }
-            Action::End(end) => self.end(end, ctx),
-        }
-    }
-}
-
-/// One input, then a look at the socket.
-fn act(
-    peer: &mut Peer,
-    ctx: &mut Context<Peer>,
-    input: impl FnOnce(&mut Peer, Time, &mut Vec<Action>),
-) {
-    step(peer, ctx, input);
-    let now = peer.clock.now();
-    peer.after_io(now, ctx);
-}
-
-impl StreamHandler<Arrived> for Peer {
-    fn handle(&mut self, Arrived(read): Arrived, ctx: &mut Context<Self>) {
-        match read {
-            Ok(bytes) => act(self, ctx, |peer, now, out| {
-                if !matches!(peer.phase, Phase::Closing(_)) {
-                    peer.on_bytes(now, bytes, out);
-                }
-            }),
-            Err(error) => {
-                tracing::debug!(peer = %self.remote.short(), %error, "connection lost");
-                ctx.stop();
-            }
-        }
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl StreamHandler<WriterReady> for Peer {
-    fn handle(&mut self, WriterReady(ready): WriterReady, ctx: &mut Context<Self>) {
-        if ready.is_err() {
-            return ctx.stop();
-        }
-        act(self, ctx, |peer, now, _| {
-            if !matches!(peer.phase, Phase::Closing(_)) {
-                peer.seal(now);
-            }
-        });
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl Handler<PeerOrder> for Peer {
-    type Result = ();
-
-    fn handle(&mut self, order: PeerOrder, ctx: &mut Context<Self>) {
-        act(self, ctx, |peer, now, _| match order {
-            PeerOrder::Accept => {
-                if let Phase::Greeting(early) = std::mem::replace(&mut peer.phase, Phase::Open) {
-                    early.into_iter().for_each(|arrival| peer.links.route(arrival));
-                }
-            }
-            PeerOrder::Close(reason, retry_after) => peer.say_goodbye(now, reason, retry_after),
-            PeerOrder::Panic => injected_panic(true),
-        });
     }
 }

@@ -1,0 +1,155 @@
+//! What the NetworkManager does with each message: one line, or nearly.
+
+use std::sync::atomic::Ordering;
+
+use actix::{Context, Handler, MessageResult, ResponseActFuture, StreamHandler, WrapFuture};
+use peerstage_core::manager::{Action, Direction};
+use tokio::sync::oneshot;
+
+use super::{
+    Connect, Disconnect, ManagerQuery, ManagerReport, NetworkManager, PeerQuery, PeerRow,
+    SetValidators, Shutdown,
+};
+use crate::{
+    peer::{Arrival, SessionEvent},
+    scoring::BanChanged,
+    shell::step,
+    transport::Link,
+};
+
+impl StreamHandler<Vec<SessionEvent>> for NetworkManager {
+    fn handle(&mut self, events: Vec<SessionEvent>, ctx: &mut Context<Self>) {
+        for event in events {
+            step(self, ctx, |actor, now, out| actor.on_session(event, now, out));
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl StreamHandler<Vec<Arrival>> for NetworkManager {
+    fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
+        for arrival in arrivals {
+            step(self, ctx, |actor, now, out| actor.on_exchange(&arrival, now, out));
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl StreamHandler<Vec<Link>> for NetworkManager {
+    fn handle(&mut self, links: Vec<Link>, ctx: &mut Context<Self>) {
+        for link in links {
+            let (address, mut link) = (link.remote, Some(link));
+            let id = self.new_session(address, Direction::Inbound);
+            step(self, ctx, |actor, now, out| {
+                let first = out.len();
+                actor.machine.on_inbound_attempt(now, id, address, out);
+                // The handshake begins only if the machine lets it, before any cryptography.
+                let accepted = out
+                    .iter()
+                    .skip(first)
+                    .any(|action| matches!(action, Action::Accept { session } if *session == id));
+                match link.take() {
+                    Some(link) if accepted => actor.opening.accept(id, link),
+                    _ => {
+                        metrics::counter!("peerstage_inbound_refused_total").increment(1);
+                        actor.sessions.remove(&id);
+                    }
+                }
+            });
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<Connect> for NetworkManager {
+    type Result = ();
+
+    fn handle(&mut self, Connect { target }: Connect, ctx: &mut Context<Self>) {
+        step(self, ctx, |actor, now, out| actor.connect_to(&target, now, out));
+    }
+}
+
+impl Handler<Disconnect> for NetworkManager {
+    type Result = bool;
+
+    fn handle(&mut self, Disconnect { peer }: Disconnect, ctx: &mut Context<Self>) -> bool {
+        step(self, ctx, |actor, now, out| actor.machine.disconnect(now, &peer, out))
+    }
+}
+
+impl Handler<SetValidators> for NetworkManager {
+    type Result = ();
+
+    fn handle(&mut self, SetValidators(set): SetValidators, ctx: &mut Context<Self>) {
+        // The relay forgot what it knew of nodes outside the old set: it is told again.
+        for key in &set {
+            let node = self.machine.book().node_of_validator(key);
+            if let Some(record) = node.and_then(|node| self.machine.book().record(&node)) {
+                self.tell_record(record);
+            }
+        }
+        step(self, ctx, |actor, now, out| actor.machine.set_validators(now, set, out));
+    }
+}
+
+impl Handler<BanChanged> for NetworkManager {
+    type Result = ();
+
+    fn handle(&mut self, BanChanged { peer, until }: BanChanged, ctx: &mut Context<Self>) {
+        step(self, ctx, |actor, now, out| match until {
+            Some(until) => actor.machine.on_banned(now, peer, until, out),
+            None => actor.machine.on_unbanned(now, &peer, out),
+        });
+    }
+}
+
+impl Handler<PeerQuery> for NetworkManager {
+    type Result = Vec<PeerRow>;
+
+    fn handle(&mut self, PeerQuery(peer): PeerQuery, _: &mut Context<Self>) -> Vec<PeerRow> {
+        match peer {
+            Some(peer) => {
+                self.machine.peer(&peer).and_then(|view| self.row(view)).into_iter().collect()
+            }
+            None => self.machine.peers().filter_map(|view| self.row(view)).collect(),
+        }
+    }
+}
+
+impl Handler<ManagerQuery> for NetworkManager {
+    type Result = MessageResult<ManagerQuery>;
+
+    fn handle(&mut self, ManagerQuery: ManagerQuery, _: &mut Context<Self>) -> Self::Result {
+        let live = self.sessions.values().filter_map(|session| session.greeting.as_ref());
+        let (mut bytes_in, mut bytes_out) = self.past_bytes;
+        for greeted in live {
+            bytes_in += greeted.outbox.counters().bytes_in.load(Ordering::Relaxed);
+            bytes_out += greeted.outbox.counters().bytes_out.load(Ordering::Relaxed);
+        }
+        let validators = self.machine.peers().filter(|peer| peer.validator.is_some()).count();
+        let status = self.machine.status();
+        MessageResult(ManagerReport { status, validators, bytes_in, bytes_out })
+    }
+}
+
+impl Handler<Shutdown> for NetworkManager {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, Shutdown: Shutdown, ctx: &mut Context<Self>) -> Self::Result {
+        let (done, gone) = oneshot::channel();
+        self.stopping = Some(done);
+        step(self, ctx, |actor, now, out| actor.machine.on_shutdown(now, out));
+        if self.sessions.is_empty() {
+            self.stopping = None;
+        }
+        Box::pin(
+            async move {
+                let _ = gone.await;
+            }
+            .into_actor(self),
+        )
+    }
+}
