@@ -57,7 +57,13 @@ impl Launched {
             }
         }
         for node in &plan.nodes {
-            self.listening(plan, node).await?;
+            let address = self.listening(plan, node).await?;
+            if let Some(hostile) = plan.hostile().filter(|hostile| hostile.node != node.node)
+                && self.listening(plan, hostile).await.is_ok()
+                && let Some(remote) = self.remote(hostile.index)
+            {
+                remote.connect(address).await?;
+            }
         }
         Ok(())
     }
@@ -181,7 +187,6 @@ fn launch_process(
         .map_err(|error| LocalnetError::File { path: log.to_owned(), error })?;
     let mut child = Command::new(std::env::current_exe()?)
         .arg("localnet-node")
-        .arg("--config")
         .arg(config)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -44,8 +44,7 @@ const VIEW_INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Args, Clone, Debug)]
 pub struct MemberArgs {
     /// Its configuration
-    #[arg(long)]
-    config: PathBuf,
+    file: PathBuf,
 }
 
 /// What the launcher wants of a node's chain.
@@ -90,9 +89,9 @@ pub(super) struct View {
 /// # Errors
 /// In words.
 pub fn run_member(args: &MemberArgs) -> Result<(), LocalnetError> {
-    let text = std::fs::read_to_string(&args.config)
-        .map_err(|error| LocalnetError::File { path: args.config.clone(), error })?;
-    let layers = Layers::new().file(args.config.display().to_string(), text);
+    let text = std::fs::read_to_string(&args.file)
+        .map_err(|error| LocalnetError::File { path: args.file.clone(), error })?;
+    let layers = Layers::new().file(args.file.display().to_string(), text);
     let config = layers.load().map_err(|error| LocalnetError::Usage(error.to_string()))?.config;
     let limiter = crate::node::start_logging(&config.log);
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
@@ -258,8 +257,11 @@ fn read_orders(orders: &mpsc::Sender<Order>) {
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { return };
         match serde_json::from_str(&line) {
-            Ok(order) if orders.blocking_send(order).is_ok() => {}
-            Ok(_) => return,
+            Ok(order) => {
+                if orders.blocking_send(order).is_err() {
+                    return;
+                }
+            }
             Err(error) => tracing::error!(%error, "an order can't be read"),
         }
     }

@@ -51,9 +51,6 @@ pub struct LocalnetArgs {
     /// Leave the network up until Ctrl-C, to be explored
     #[arg(long)]
     pub keep_running: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
     /// Peers a node has, least..most
     #[arg(long, default_value = "4..8", value_name = "RANGE")]
     pub degree: Degree,
@@ -115,6 +112,12 @@ pub enum LocalnetError {
         /// What happened.
         why: String,
     },
+    /// Not everything came out as it should.
+    #[error("{0} things did not come out as they should")]
+    Failed(usize),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
     /// The operating system.
     #[error("the operating system: {0}")]
     System(#[from] std::io::Error),
@@ -132,6 +135,19 @@ impl FromStr for Degree {
             return Err(format!("{text:?} is empty; write 4..8"));
         }
         Ok(Degree(least..=most))
+    }
+}
+
+impl LocalnetError {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            LocalnetError::Usage(_) => 2,
+            // As shells report SIGINT.
+            LocalnetError::Interrupted => 130,
+            _ => 1,
+        }
     }
 }
 
@@ -153,29 +169,30 @@ impl LocalnetArgs {
     }
 }
 
-/// Runs the network; the process's exit code: 0 if everything came out as it should, 1 if
-/// not, 130 after Ctrl-C.
+/// Runs the network and prints the report, as JSON or for people.
 ///
 /// # Errors
-/// [`LocalnetError`]: it could not be run.
-pub fn run(args: &LocalnetArgs) -> Result<u8, LocalnetError> {
+/// [`LocalnetError`]: it could not be run, it was interrupted, or not everything came out as it
+/// should.
+pub fn run(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError> {
     args.check()?;
-    actix_rt::System::new().block_on(supervise(args))
+    actix_rt::System::new().block_on(supervise(args, json))
 }
 
 /// Whatever happens, no node outlives this.
-async fn supervise(args: &LocalnetArgs) -> Result<u8, LocalnetError> {
+async fn supervise(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError> {
     let replays = args.replay.iter().map(|name| Replay::load(name)).collect::<Result<Vec<_>, _>>()?;
     let plan = Plan::make(args)?;
-    let progress = Progress::new(args.json);
+    let progress = Progress::new(json);
     let mut launched = Launched::new(&plan, args.in_process);
     let finished = tokio::select! {
-        finished = perform(args, &plan, &replays, &mut launched, &progress) => finished,
-        interrupted = interrupt() => interrupted.map(|()| 130),
+        finished = perform(args, json, &plan, &replays, &mut launched, &progress) => finished,
+        interrupted = interrupt() => interrupted.and(Err(LocalnetError::Interrupted)),
     };
     progress.finish();
     launched.stop().await;
-    let keep_files = args.dir.is_some() || !matches!(finished, Ok(0 | 130));
+    let in_order = matches!(finished, Ok(()) | Err(LocalnetError::Interrupted));
+    let keep_files = args.dir.is_some() || !in_order;
     if keep_files {
         eprintln!("The nodes' folders and logs are in {}", plan.folder.display());
     } else {
@@ -186,16 +203,17 @@ async fn supervise(args: &LocalnetArgs) -> Result<u8, LocalnetError> {
 
 async fn perform(
     args: &LocalnetArgs,
+    json: bool,
     plan: &Plan,
     replays: &[Replay],
     launched: &mut Launched,
     progress: &Progress,
-) -> Result<u8, LocalnetError> {
+) -> Result<(), LocalnetError> {
     launched.start(plan).await?;
     let mut drive = Drive::new(args, plan, launched, progress);
     let report = drive.run(replays).await?;
     progress.finish();
-    if args.json {
+    if json {
         println!("{}", serde_json::to_string(&report).unwrap_or_default());
     } else {
         print!("{}", tables::render(&report));
@@ -205,7 +223,10 @@ async fn perform(
         // Whether it passed is known; the rest is up to whoever explores.
         interrupt().await?;
     }
-    Ok(u8::from(!report.passed))
+    match report.failures.len() {
+        0 => Ok(()),
+        count => Err(LocalnetError::Failed(count)),
+    }
 }
 
 /// Ctrl-C, or that the terminal or the service manager wants us gone.

@@ -215,7 +215,7 @@ fn make_folder(path: &Path) -> Result<(), LocalnetError> {
 /// A name that nobody else has, for the folder and for the network.
 fn random_name() -> Result<String, LocalnetError> {
     let mut bytes = [0u8; 4];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     Ok(format!("peerstage-localnet-{}", hex(&bytes)))
 }
 
