@@ -32,11 +32,7 @@ pub(super) struct Attack<'d, 'a> {
 }
 
 impl<'d, 'a> Attack<'d, 'a> {
-    pub(super) fn new(
-        drive: &'d mut Drive<'a>,
-        hostile: &'a NodePlan,
-        replay: &'d Replay,
-    ) -> Self {
+    pub(super) fn new(drive: &'d mut Drive<'a>, hostile: &'a NodePlan, replay: &'d Replay) -> Self {
         Attack { drive, hostile, replay }
     }
 
@@ -49,7 +45,8 @@ impl<'d, 'a> Attack<'d, 'a> {
         self.refused("spam", transactions.len() + notes.len()).await;
         self.send(Kind::Block, Topic(0), &[invalid_block(self.replay)]).await?;
         let (liar, honest) = (self.hostile.node, self.drive.plan.honest().count());
-        let banned = self.drive.of_honest(move |view: &View| usize::from(view.banned.contains(&liar)));
+        let banned =
+            self.drive.of_honest(move |view: &View| usize::from(view.banned.contains(&liar)));
         self.drive.until("bans", honest, STEP_TIMEOUT, banned).await;
         Ok(())
     }
@@ -65,9 +62,8 @@ impl<'d, 'a> Attack<'d, 'a> {
     /// Until every honest node has refused so many messages.
     async fn refused(&mut self, name: &str, each: usize) {
         let honest = self.drive.plan.honest().count();
-        let refused = move |view: &View| {
-            usize::try_from(view.facts.refused).unwrap_or(usize::MAX).min(each)
-        };
+        let refused =
+            move |view: &View| usize::try_from(view.facts.refused).unwrap_or(usize::MAX).min(each);
         let refused = self.drive.of_honest(refused);
         self.drive.until(name, honest * each, STEP_TIMEOUT, refused).await;
     }

@@ -107,6 +107,7 @@ async fn node_report(
         part: node.part,
         node: node.node.to_string(),
         socket: node.socket(),
+        process: drive.launched.process(node.index),
         peers,
         transactions: view.facts.transactions,
         blocks: view.facts.blocks.iter().map(times).collect(),

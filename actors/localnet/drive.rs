@@ -125,9 +125,8 @@ impl<'a> Drive<'a> {
         let order = Order::Block { replay: replay.name.clone() };
         self.launched.order(0, order).await;
         let hash = replay.hash;
-        let verified = move |view: &View| {
-            view.facts.blocks.iter().filter(|block| block.hash == hash).count()
-        };
+        let verified =
+            move |view: &View| view.facts.blocks.iter().filter(|block| block.hash == hash).count();
         let (honest, all) = (self.plan.honest().count(), self.plan.validators());
         let verified = self.of_honest(verified);
         self.until("block", honest, PHASE_TIMEOUT, verified).await;
@@ -148,8 +147,8 @@ impl<'a> Drive<'a> {
         move |views| honest.iter().filter_map(|index| views.get(*index)).map(&count).sum()
     }
 
-    /// Waits until `count` has reached `total`, a node ended, or the time is over; whether it
-    /// was reached.
+    /// Waits until `count` has reached `total`, a node is in trouble, or the time is over; whether
+    /// it was reached.
     pub(super) async fn until(
         &mut self,
         name: &str,
@@ -161,7 +160,7 @@ impl<'a> Drive<'a> {
         let reached = self.board.wait_for(|views| {
             let now = count(views);
             bar.set_position(now as u64);
-            now >= total || views.iter().any(|view| view.ended.is_some())
+            now >= total || views.iter().any(View::is_in_trouble)
         });
         let reached = tokio::time::timeout(limit, reached).await;
         let reached = matches!(reached, Ok(Ok(views)) if count(&views) >= total);

@@ -89,7 +89,9 @@ impl Launched {
     async fn listening(&self, plan: &Plan, node: &NodePlan) -> Result<Address, LocalnetError> {
         let mut board = self.board.subscribe();
         let listens = board.wait_for(|views| {
-            views.get(node.index).is_some_and(|view| !view.listen.is_empty() || view.ended.is_some())
+            views
+                .get(node.index)
+                .is_some_and(|view| !view.listen.is_empty() || view.ended.is_some())
         });
         let failed = |why: &str| LocalnetError::Node {
             index: node.index,
@@ -118,6 +120,14 @@ impl Launched {
     /// A node's admin socket.
     pub(super) fn remote(&self, index: usize) -> Option<&Remote> {
         self.members.get(index).map(|member| &member.remote)
+    }
+
+    /// A node's process id; none if it has no process of its own, or ended.
+    pub(super) fn process(&self, index: usize) -> Option<u32> {
+        match &self.members.get(index)?.body {
+            Body::Process(child) => child.id(),
+            Body::Thread(_) => None,
+        }
     }
 
     /// Tells a node's chain what to do. A node that is gone shows on the board.
@@ -183,8 +193,8 @@ fn launch_process(
     log: &Path,
     pin: Pin,
 ) -> Result<(mpsc::Sender<Order>, Body), LocalnetError> {
-    let log_file = File::create(log)
-        .map_err(|error| LocalnetError::File { path: log.to_owned(), error })?;
+    let log_file =
+        File::create(log).map_err(|error| LocalnetError::File { path: log.to_owned(), error })?;
     let mut child = Command::new(std::env::current_exe()?)
         .arg("localnet-node")
         .arg(config)

@@ -84,6 +84,13 @@ pub(super) struct View {
     pub(super) ended: Option<String>,
 }
 
+impl View {
+    /// Whether there is nothing to wait for any more.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.ended.is_some() || !self.problems.is_empty()
+    }
+}
+
 /// Runs one node as a process of its own.
 ///
 /// # Errors

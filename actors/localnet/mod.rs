@@ -129,7 +129,8 @@ impl FromStr for Degree {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no range; write 4..8");
         let (least, most) = text.split_once("..").ok_or_else(wrong)?;
-        let number = |text: &str| text.trim_start_matches('=').parse::<usize>().map_err(|_| wrong());
+        let number =
+            |text: &str| text.trim_start_matches('=').parse::<usize>().map_err(|_| wrong());
         let (least, most) = (number(least)?, number(most)?);
         if least == 0 || least > most {
             return Err(format!("{text:?} is empty; write 4..8"));
@@ -181,7 +182,8 @@ pub fn run(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError> {
 
 /// Whatever happens, no node outlives this.
 async fn supervise(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError> {
-    let replays = args.replay.iter().map(|name| Replay::load(name)).collect::<Result<Vec<_>, _>>()?;
+    let replays =
+        args.replay.iter().map(|name| Replay::load(name)).collect::<Result<Vec<_>, _>>()?;
     let plan = Plan::make(args)?;
     let progress = Progress::new(json);
     let mut launched = Launched::new(&plan, args.in_process);
@@ -262,7 +264,8 @@ mod tests {
     #[test]
     fn the_main_job_is_the_default() {
         let default = args("").unwrap();
-        let spelled = args("--nodes 8 --validators 4 --replay bitcoin:702861 --degree 4..8").unwrap();
+        let spelled =
+            args("--nodes 8 --validators 4 --replay bitcoin:702861 --degree 4..8").unwrap();
         assert_eq!(format!("{default:?}"), format!("{spelled:?}"));
         assert_eq!(args("--replay a b c").unwrap().replay, ["a", "b", "c"]);
     }

@@ -21,9 +21,9 @@ pub(super) const CONFIG_FILE: &str = "peerstage.toml";
 pub(super) const LOG_FILE: &str = "node.log";
 /// The name of a node's admin socket in its folder.
 const SOCKET_FILE: &str = "admin.sock";
-/// Peers that every ordinary node dials of its own; with those that dial it a node has twice as
-/// many on average, which is the least of the default degree.
-const OUTBOUND: usize = 2;
+/// Peers that every node dials even if it has enough. More are dialled while there are fewer than
+/// the least of the degree, so that the graph stays as thin as it may.
+const OUTBOUND: usize = 1;
 /// The configuration's own floor under bans (`scoring.ban_floor`): peers that must remain.
 const BAN_FLOOR: usize = 3;
 
@@ -145,7 +145,8 @@ impl Plan {
     ) -> Result<PathBuf, LocalnetError> {
         let path = node.folder.join(CONFIG_FILE);
         let text = self.settings.config(node, bootstrap, self.degree_max(node));
-        fs::write(&path, text).map_err(|error| LocalnetError::File { path: path.clone(), error })?;
+        fs::write(&path, text)
+            .map_err(|error| LocalnetError::File { path: path.clone(), error })?;
         Ok(path)
     }
 
@@ -175,6 +176,8 @@ impl Settings {
         let bootstrap = bootstrap.map(|address| quoted(&address.to_string())).unwrap_or_default();
         // Other validators come on top of the ordinary peers.
         let overlay = if role == "validator" { self.validators.len() - 1 } else { 0 };
+        // A validator counts them in, or it would have twice as many peers as others.
+        let least = self.least.min(self.nodes - 1).saturating_sub(overlay).max(1);
         let whole = degree_max >= self.nodes - 1;
         let peers_max = if whole { 2 * self.nodes } else { degree_max - overlay };
         let (nodes, floor) = (2 * self.nodes, BAN_FLOOR.min((self.nodes - 1) / 2).min(self.least));
@@ -185,7 +188,7 @@ impl Settings {
              [network]\nname = {network}\nvalidators = [{validators}]\n\
              listen_address = \"127.0.0.1\"\nlisten_port = 0\nallow_private_addresses = true\n\
              bootstrap = [{bootstrap}]\nmin_peers = {least}\nwished_outbound = {OUTBOUND}\n\
-             max_outbound = {least}\nmax_peers = {peers_max}\nmax_inbound = {peers_max}\n\
+             max_outbound = {outbound_max}\nmax_peers = {peers_max}\nmax_inbound = {peers_max}\n\
              max_outbound_per_group = {nodes}\nmax_inbound_per_group = {nodes}\n\
              max_inbound_per_ip = {nodes}\n\
              discovery_interval = \"1500ms\"\ndial_backoff_base = \"250ms\"\n\
@@ -196,7 +199,7 @@ impl Settings {
             folder = quoted(&node.folder.to_string_lossy()),
             network = quoted(&self.network),
             validators = validators.join(", "),
-            least = self.least.min(self.nodes - 1),
+            outbound_max = self.least,
         );
         text
     }

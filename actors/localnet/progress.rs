@@ -10,7 +10,8 @@ pub(super) struct Progress {
 impl Progress {
     /// Shows nothing where only a program looks.
     pub(super) fn new(silent: bool) -> Self {
-        let target = if silent { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let target =
+            if silent { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         Progress { bars: MultiProgress::with_draw_target(target) }
     }
 

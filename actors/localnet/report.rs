@@ -68,6 +68,8 @@ pub struct NodeReport {
     pub node: String,
     /// Its admin socket.
     pub socket: PathBuf,
+    /// Its process, unless all nodes share one.
+    pub process: Option<u32>,
     /// Peers when everybody had met.
     pub peers: usize,
     /// Transactions that came as messages and were valid.
@@ -231,6 +233,7 @@ mod tests {
             part,
             node: format!("id{index}"),
             socket: PathBuf::new(),
+            process: None,
             peers: 3,
             transactions: 9,
             blocks: vec![block],

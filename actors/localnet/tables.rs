@@ -45,8 +45,18 @@ pub(super) fn render(report: &Report) -> String {
 
 fn nodes(report: &Report) -> Table {
     let mut table = table(&[
-        "node", "part", "peers", "transactions", "block", "first byte ms", "verified ms",
-        "bytes in", "bytes out", "duplicates", "votes", "banned",
+        "node",
+        "part",
+        "peers",
+        "transactions",
+        "block",
+        "first byte ms",
+        "verified ms",
+        "bytes in",
+        "bytes out",
+        "duplicates",
+        "votes",
+        "banned",
     ]);
     for node in &report.nodes {
         let last = node.blocks.last();
@@ -80,8 +90,7 @@ fn scores(report: &Report) -> Table {
     for row in &report.scores {
         let round_trip = row.round_trip_ms.map_or_else(|| "-".to_owned(), |ms| ms.to_string());
         let score = format!("{:+.3}", row.score);
-        let cells =
-            [row.agent.clone(), head(&row.peer), row.standing.clone(), score, round_trip];
+        let cells = [row.agent.clone(), head(&row.peer), row.standing.clone(), score, round_trip];
         table.add_row(aligned(cells, 3));
     }
     table

@@ -155,7 +155,12 @@ impl Ledger {
     }
 
     /// A validator proposed a block; whether it was its turn.
-    pub fn on_proposal(&mut self, from: PublicKey, hash: BlockHash, duties: &mut Vec<Duty>) -> bool {
+    pub fn on_proposal(
+        &mut self,
+        from: PublicKey,
+        hash: BlockHash,
+        duties: &mut Vec<Duty>,
+    ) -> bool {
         let Role::Validator { proposer, .. } = self.role else { return false };
         if from == proposer {
             self.ballot(hash).proposed = true;
@@ -210,7 +215,8 @@ impl Ledger {
     /// What there is to publish.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        let votes = |hash: &BlockHash| self.ballots.get(hash).map_or(0, |ballot| ballot.votes.len());
+        let votes =
+            |hash: &BlockHash| self.ballots.get(hash).map_or(0, |ballot| ballot.votes.len());
         let with_votes =
             |block: &BlockFacts| BlockFacts { votes: votes(&block.hash), ..block.clone() };
         Facts {

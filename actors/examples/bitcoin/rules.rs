@@ -162,7 +162,11 @@ fn check_contents(transaction: &Transaction) -> Result<(), Invalid> {
     match transaction.input.first() {
         Some(input) if transaction.is_coinbase() => {
             let length = input.script_sig.len();
-            if COINBASE_SCRIPT.contains(&length) { Ok(()) } else { Err(Invalid::CoinbaseScript(length)) }
+            if COINBASE_SCRIPT.contains(&length) {
+                Ok(())
+            } else {
+                Err(Invalid::CoinbaseScript(length))
+            }
         }
         _ if coins.iter().any(bitcoin::OutPoint::is_null) => Err(Invalid::NullCoin),
         _ => Ok(()),
