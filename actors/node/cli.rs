@@ -18,7 +18,12 @@ use super::{
     run::{Started, run_attached},
     settings::Layered,
 };
-use crate::{admin::PeerName, identity_file, identity_file::IdentityFileError};
+use crate::{
+    admin::PeerName,
+    identity_file,
+    identity_file::IdentityFileError,
+    localnet::{self, LocalnetArgs, MemberArgs},
+};
 
 /// An actor-model network layer for blockchains: the node, and the tools to watch and steer it.
 #[derive(Debug, Parser)]
@@ -55,6 +60,11 @@ pub(super) enum Command {
     Init,
     /// Run a node until Ctrl-C or `peerstage stop`.
     Run,
+    /// Run a whole network on this machine: it replays a Bitcoin block and bans a liar.
+    Localnet(LocalnetArgs),
+    /// One node of a localnet, for the launcher.
+    #[command(hide = true)]
+    LocalnetNode(MemberArgs),
     /// Stop the running node.
     Stop,
     /// The node at a glance.
@@ -178,6 +188,8 @@ pub(super) fn execute(arguments: Arguments) -> Result<(), Failure> {
         Command::Run => run(&layered, json),
         Command::Id => print_id(&layered, json),
         Command::Config(command) => config(&layered, &command, json),
+        Command::Localnet(args) => Ok(localnet::run(&args, json)?),
+        Command::LocalnetNode(args) => Ok(localnet::run_member(&args)?),
         Command::Explain { what: Subject::Kinds } => query::print_kinds(json),
         asked => query::ask(&layered, &target, asked, json),
     }

@@ -5,7 +5,9 @@ use std::{io, path::PathBuf};
 use peerstage_core::config::ConfigError;
 
 use super::{client::ClientError, run::RunError};
-use crate::{StartError, admin::TokenError, identity_file::IdentityFileError};
+use crate::{
+    StartError, admin::TokenError, identity_file::IdentityFileError, localnet::LocalnetError,
+};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,9 @@ pub enum Failure {
     /// The running node could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The localnet.
+    #[error(transparent)]
+    Localnet(#[from] LocalnetError),
     /// Standard output is closed, or the runtime did not start.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -59,6 +64,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Config(_) | Failure::Run(RunError::Start(StartError::Config(_))) => 2,
+            Failure::Localnet(error) => error.exit_code(),
             _ => 1,
         }
     }
