@@ -8,6 +8,7 @@ use peerstage_core::{
     address::Address,
     config::{Backend, Config, ConfigError, Optional, PeerAddress, Role, Text},
     identity::{Keypair, NetworkId, NodeId, PublicKey},
+    kinds::Kind,
     messages::Topic,
     record::RecordError,
     scoring::PolicyError,
@@ -148,12 +149,14 @@ impl Builder {
         self
     }
 
-    /// Nodes to ask for peers at the start: `HOST:PORT` or `NODE_ID@HOST:PORT`.
-    pub fn bootstrap<S: AsRef<str>>(mut self, addresses: impl IntoIterator<Item = S>) -> Self {
+    /// Nodes to ask for peers at the start: `HOST:PORT`, `NODE_ID@HOST:PORT`, or where another
+    /// node is [`Network::listening`].
+    pub fn bootstrap<A: ToString>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
         for address in addresses {
-            match address.as_ref().parse::<PeerAddress>() {
+            let address = address.to_string();
+            match address.parse::<PeerAddress>() {
                 Ok(address) => self.config.network.bootstrap.push(address),
-                Err(_) => self.problem = Some(StartError::Address(address.as_ref().to_owned())),
+                Err(_) => self.problem = Some(StartError::Address(address)),
             }
         }
         self
@@ -190,7 +193,9 @@ impl Builder {
         self
     }
 
-    /// Judges payloads of this type: nothing is forwarded before the verdict.
+    /// Judges payloads of this type: nothing is forwarded before the verdict. Payloads that no
+    /// handler judges are not forwarded ([`Builder::forward_unhandled`]); topics of the chain's
+    /// own are, as long as no handler for any of them is given.
     pub fn on<P, F, Fut>(mut self, handle: F) -> Self
     where
         P: Payload,
@@ -291,7 +296,12 @@ impl Builder {
         Ok(Network::from_core(start_node(parts, Placement::Inline).await?))
     }
 
+    /// Where the handler of a payload goes. Who judges a topic of its own wants to be asked
+    /// before the message is forwarded.
     fn handlers<P: Payload>(&mut self) -> &mut Handlers {
+        if P::KIND == Kind::Custom {
+            self.config.relay.judge_custom = true;
+        }
         if P::KIND.row().signed { &mut self.consensus } else { &mut self.blockchain }
     }
 
