@@ -32,6 +32,9 @@ use crate::{
     },
 };
 
+/// Marks a message that the chain is handed without the network waiting for its verdict.
+const DELIVERED: VerdictTicket = VerdictTicket(u64::MAX);
+
 /// Whom the relay talks to.
 pub struct RelayLinks {
     /// Verdicts on blocks, transactions and custom messages.
@@ -218,7 +221,9 @@ impl MessageRelay {
             };
             tell("event", &self.links.events, Event { at: self.clock.now(), what });
         }
-        step(self, ctx, |actor, now, out| actor.machine.on_verdict(now, ticket, verdict, out));
+        if ticket != DELIVERED {
+            step(self, ctx, |actor, now, out| actor.machine.on_verdict(now, ticket, verdict, out));
+        }
     }
 }
 
@@ -263,8 +268,7 @@ impl Shell for MessageRelay {
             Action::Verify { ticket, kind, body } => self.verify(ticket, kind, body),
             Action::Judge { ticket, message } => self.judge(ticket, message),
             Action::Deliver(message) => {
-                // No verdict is waited for: the bridge hands it over and the answer is dropped.
-                self.judge(VerdictTicket(u64::MAX), message);
+                self.judge(DELIVERED, message);
             }
             Action::Penalise { peer, fault, detail } => {
                 tracing::debug!(peer = %peer.short(), fault = fault.name(), detail, "fault");

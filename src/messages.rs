@@ -1,7 +1,8 @@
 //! What is inside the messages: a small header and a body that stays a slice of what arrived.
 //!
 //! Connection messages are bodies without a header. Gossiped messages have a header that is
-//! rewritten at each hop and a body that never is; their id is the BLAKE3 hash of kind and body.
+//! rewritten at each hop and a body that never is; their id is the BLAKE3 hash of kind, topic
+//! and body.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use crate::{
     time::Time,
 };
 
-/// The id of a gossiped message: BLAKE3 of the kind byte and the body as received.
+/// The id of a gossiped message: BLAKE3 of the kind byte, the topic (4 bytes, little-endian) and
+/// the body as received. A hop that changes any of them makes another message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId(pub [u8; 32]);
 
@@ -49,6 +51,8 @@ pub struct Hello {
     pub height: u64,
     /// Where the sender sees the receiver.
     pub observed: Address,
+    /// Words about the node that its operator wants peers to see: name and text.
+    pub metadata: Capped<(Text<64>, Text<256>), 16>,
     /// Proof that the sender speaks for a validator.
     pub validator: Option<ValidatorProof>,
 }
@@ -178,11 +182,12 @@ pub struct Signed {
 pub const SIGNED_PREFIX: usize = 32 + 8 + 64;
 
 impl MessageId {
-    /// The id of a body of a kind.
+    /// The id of a body of a kind and topic; the topic is 0 for all kinds but [`Kind::Custom`].
     #[must_use]
-    pub fn of(kind: Kind, body: &[u8]) -> Self {
+    pub fn of(kind: Kind, topic: Topic, body: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[kind.byte()]);
+        hasher.update(&topic.0.to_le_bytes());
         hasher.update(body);
         MessageId(*hasher.finalize().as_bytes())
     }

@@ -63,7 +63,9 @@ impl Handlers {
             from: message.peer,
             first_byte: message.first_byte,
         });
-        let unhandled = if self.forward_unhandled { Verdict::Accept } else { Verdict::Ignore };
+        // A topic that nobody handles here may be handled elsewhere: it is passed on.
+        let forward = self.forward_unhandled || message.kind == Kind::Custom;
+        let unhandled = if forward { Verdict::Accept } else { Verdict::Ignore };
         let Some(handler) = self.by_topic.get(&(message.kind, message.topic)) else {
             let _ = verdicts.push(Judged { ticket, verdict: unhandled, about: None });
             return;

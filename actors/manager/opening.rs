@@ -127,6 +127,7 @@ impl Opening {
                 handshake_hash,
                 ping_interval: self.timing.ping_interval,
                 ping_timeout: self.timing.ping_timeout,
+                idle_timeout: self.timing.idle_timeout,
                 hello_timeout: self.handshake.timeout_ms,
             },
             hello: self.own.hello(&handshake_hash, address),

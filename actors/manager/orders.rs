@@ -37,14 +37,24 @@ impl NetworkManager {
             Observation::Connected { peer, address, outbound, validator: validator.is_some() };
         let _ = self.links.observations.push(seen);
         let agent = greeted.agent.clone();
+        self.show_peers();
         self.event(What::PeerConnected { peer, address, outbound, validator, agent });
     }
 
     fn peer_down(&self, peer: NodeId, address: Address, closure: Closure, connected_ms: u64) {
+        self.show_peers();
         tell("peer_down", &self.links.relay_down, PeerDown(peer));
         tell("peer_down", &self.links.requests_down, requests::PeerDown(peer));
         let gone = Observation::Disconnected { peer, address, closure, connected_ms };
         let _ = self.links.observations.push(gone);
+    }
+
+    fn show_peers(&self) {
+        let outbound = self.machine.peers().filter(|peer| peer.outbound).count();
+        let inbound = self.machine.peers().count().saturating_sub(outbound);
+        // Counts of peers are far below 2^53.
+        metrics::gauge!("peerstage_peers", "direction" => "in").set(inbound as f64);
+        metrics::gauge!("peerstage_peers", "direction" => "out").set(outbound as f64);
     }
 
     fn keep(&self, entry: Entry) {

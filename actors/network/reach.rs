@@ -10,6 +10,8 @@ use peerstage_core::{
     record::{Capabilities, Roles},
 };
 
+use tokio::task::AbortHandle;
+
 use super::StartError;
 use crate::{
     manager::{Connect, NetworkManager},
@@ -51,7 +53,26 @@ pub(super) fn targets(named: &[PeerAddress]) -> Vec<Target> {
     named.iter().filter_map(target).collect()
 }
 
-pub(super) async fn accept(mut listener: Box<dyn Listener>, accepted: Queue<Link>) {
+/// Starts the tasks beside the actors: accepting connections, and looking names up.
+pub(super) fn background(
+    config: &Config,
+    listeners: Vec<Box<dyn Listener>>,
+    accepted: &Queue<Link>,
+    manager: &Addr<NetworkManager>,
+) -> Vec<AbortHandle> {
+    let accepting = |listener| actix_rt::spawn(accept(listener, accepted.clone()));
+    let mut tasks: Vec<_> =
+        listeners.into_iter().map(|listener| accepting(listener).abort_handle()).collect();
+    let network = &config.network;
+    for peer in network.bootstrap.iter().chain(&network.persistent_peers) {
+        if peer.address().is_none() {
+            tasks.push(actix_rt::spawn(resolve(peer.clone(), manager.clone())).abort_handle());
+        }
+    }
+    tasks
+}
+
+async fn accept(mut listener: Box<dyn Listener>, accepted: Queue<Link>) {
     loop {
         match listener.accept().await {
             // A full queue drops the link, which closes it: the manager is behind.
@@ -65,7 +86,7 @@ pub(super) async fn accept(mut listener: Box<dyn Listener>, accepted: Queue<Link
 }
 
 /// Looks a host name up until it resolves, then connects to what it names.
-pub(super) async fn resolve(target: PeerAddress, manager: Addr<NetworkManager>) {
+async fn resolve(target: PeerAddress, manager: Addr<NetworkManager>) {
     loop {
         let host = (target.host.to_string(), target.port);
         match tokio::net::lookup_host(host).await {

@@ -8,6 +8,7 @@ use peerstage_core::{
     address::Address,
     config::Config,
     handshake::HandshakeConfig,
+    kinds::KINDS,
     manager::{Manager, ManagerIdentity},
     relay::Relay,
     requests::Requests,
@@ -15,12 +16,11 @@ use peerstage_core::{
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use tokio::task::AbortHandle;
 
 use super::{
     StartError,
     core::Core,
-    reach::{accept, announced, listen, resolve, targets},
+    reach::{announced, background, listen, targets},
     settings,
 };
 use crate::{
@@ -42,7 +42,7 @@ use crate::{
         StoreBackend,
         writer::{QueueLimits, StoreWriter},
     },
-    transport::{Link, Listener, Transport},
+    transport::{Link, Transport},
 };
 
 /// Messages that may wait for the relay or the requests. Bytes are bounded by the peers'
@@ -140,12 +140,14 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let scores = (restored.bans, restored.scores);
     let scoring = stage.scoring(scoring, &peers, &manager, observations_in, scores);
 
-    let acceptors = stage.background(listeners, accepted, &manager);
+    let acceptors = background(&stage.config, listeners, &accepted, &manager);
     let started = stage.clock.now();
     Ok(Core {
         node: stage.own.id(),
         listening,
         min_peers: usize::try_from(stage.config.network.min_peers).unwrap_or(usize::MAX),
+        request_timeout: stage.config.timeouts.request.as_duration(),
+        shutdown_timeout: stage.config.timeouts.shutdown.as_duration(),
         own: stage.own,
         clock: stage.clock,
         started,
@@ -196,7 +198,9 @@ impl Stage {
             StoreWriter::spawn(backend, limits, Box::new(|_| ()))?
         };
         let lifeline = self.fatal.lifeline("store");
-        Ok(PeerStore::new(writer, name, self.events(), self.clock.clone(), lifeline).start())
+        let flush = self.config.store.flush_interval.as_duration();
+        let (events, clock) = (self.events(), self.clock.clone());
+        Ok(PeerStore::new(writer, name, flush, events, clock, lifeline).start())
     }
 
     fn blockchain(&self, handlers: Handlers) -> (Addr<BlockchainBridge>, Queue<Judge>) {
@@ -300,6 +304,7 @@ impl Stage {
             timing: PeerTiming {
                 ping_interval: network.ping_interval.as_millis(),
                 ping_timeout: network.ping_timeout.as_millis(),
+                idle_timeout: network.idle_timeout.as_millis(),
                 write_timeout: network.write_timeout.as_millis(),
             },
             queue_bytes: self.config.limits.outbound_queue.as_usize(),
@@ -329,6 +334,7 @@ impl Stage {
             gossip,
             requests,
             exchange,
+            body_limits: KINDS.map(|row| self.config.body_max(row.kind)),
             observations: self.observations.clone(),
         };
         let opening = self.opening(transport, links, sessions);
@@ -378,25 +384,5 @@ impl Stage {
         };
         let (clock, lifeline) = (self.clock.clone(), self.fatal.lifeline("scoring"));
         PeerScoring::new(machine, links, observations, restored, clock, lifeline).start()
-    }
-
-    /// The tasks beside the actors: accepting, and looking names up.
-    fn background(
-        &self,
-        listeners: Vec<Box<dyn Listener>>,
-        accepted: Queue<Link>,
-        manager: &Addr<NetworkManager>,
-    ) -> Vec<AbortHandle> {
-        let accepting = |listener| actix_rt::spawn(accept(listener, accepted.clone()));
-        let mut tasks: Vec<_> =
-            listeners.into_iter().map(|listener| accepting(listener).abort_handle()).collect();
-        let network = &self.config.network;
-        for peer in network.bootstrap.iter().chain(&network.persistent_peers) {
-            if peer.address().is_none() {
-                let task = actix_rt::spawn(resolve(peer.clone(), manager.clone()));
-                tasks.push(task.abort_handle());
-            }
-        }
-        tasks
     }
 }

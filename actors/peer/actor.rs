@@ -126,7 +126,7 @@ impl Handler<PeerOrder> for Peer {
                 }
             }
             PeerOrder::Close(reason, retry_after) => peer.say_goodbye(now, reason, retry_after),
-            PeerOrder::Panic => injected_panic(true),
+            PeerOrder::Panic => injected_panic(),
         });
     }
 }

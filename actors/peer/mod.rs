@@ -21,7 +21,7 @@ use peerstage_core::{
     kinds::Kind,
     lanes::{Lanes, plain},
     manager::SessionId,
-    messages::{Disconnect, Hello, MessageId},
+    messages::{Disconnect, GossipHeader, HEADER_MAX, Hello, MessageId, Topic},
     noise::{Opener, Sealer},
     reason::{CloseReason, Closure},
     record::{SignedRecord, VerifiedRecord},
@@ -35,7 +35,7 @@ use streams::{Arrived, Reader, WriteBuffer, Writer, WriterReady};
 
 use crate::{
     clock::Clock,
-    shell::{ByteBudget, Shell, Timer},
+    shell::{ByteBudget, Timer},
     transport::Io,
 };
 
@@ -54,7 +54,6 @@ pub enum PeerOrder {
     /// Say goodbye and end.
     Close(CloseReason, Millis),
     /// A test wants to see what a panic does.
-    #[doc(hidden)]
     Panic,
 }
 
@@ -169,6 +168,8 @@ impl Peer {
     fn on_bytes(&mut self, now: Time, bytes: BytesMut, out: &mut Vec<Action>) {
         let counters = self.outbox.counters();
         counters.bytes_in.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        metrics::counter!("peerstage_bytes_total", "direction" => "in")
+            .increment(bytes.len() as u64);
         if self.unread.is_empty() {
             self.unread = bytes;
         } else {
@@ -266,12 +267,7 @@ impl Peer {
 
     fn deliver(&mut self, message: frame::Message) {
         let permit = self.budget.book(message.body.len() + message.header.len());
-        let id = message
-            .kind
-            .row()
-            .relay
-            .or((message.kind == Kind::Routed).then_some(peerstage_core::kinds::RelayMode::Flood))
-            .map(|_| MessageId::of(message.kind, &message.body));
+        let id = id_of(&message);
         let arrival = Arrival { session: self.session, peer: self.remote, message, id, permit };
         match &mut self.phase {
             Phase::Greeting(early) => early.push(arrival),
@@ -290,6 +286,7 @@ impl Peer {
                 self.say_goodbye(self.clock.now(), CloseReason::HandshakeTimeout, 0);
             }
             End::PingTimeout => self.say_goodbye(self.clock.now(), CloseReason::PingTimeout, 0),
+            End::Idle => self.say_goodbye(self.clock.now(), CloseReason::Idle, 0),
             End::TooSlow => self.say_goodbye(self.clock.now(), CloseReason::SlowReader, 0),
             End::Remote { reason, retry_after_ms } => {
                 let reason = CloseReason::from_code(reason);
@@ -307,6 +304,8 @@ impl Peer {
         };
         if written != self.progress.0 || waiting == 0 {
             let counters = self.outbox.counters();
+            metrics::counter!("peerstage_bytes_total", "direction" => "out")
+                .increment(written.saturating_sub(self.progress.0));
             counters.bytes_out.store(written, std::sync::atomic::Ordering::Relaxed);
             self.progress = (written, now);
         }
@@ -323,6 +322,18 @@ impl Peer {
             ctx.stop();
         }
     }
+}
+
+/// The id of a gossiped or routed message, hashed here and not where all messages pass.
+fn id_of(message: &frame::Message) -> Option<MessageId> {
+    let topic = match message.kind {
+        Kind::Routed => Topic(0),
+        kind if kind.row().relay.is_some() => {
+            codec::decode::<GossipHeader>(&message.header, HEADER_MAX).ok()?.topic
+        }
+        _ => return None,
+    };
+    Some(MessageId::of(message.kind, topic, &message.body))
 }
 
 /// The fault that a violation of the wire rules is.

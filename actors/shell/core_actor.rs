@@ -44,7 +44,7 @@ macro_rules! core_actor {
             type Result = ();
 
             fn handle(&mut self, _: $crate::shell::PanicNow, _: &mut actix::Context<Self>) {
-                $crate::shell::injected_panic(true);
+                $crate::shell::injected_panic();
             }
         }
     };

@@ -33,7 +33,7 @@ section! {
         /// for the default expiration.
         pub cache_size: u32 = 131_072, in 1_024 => 16_777_216;
         /// Whether custom messages wait for the chain's verdict; else they are accepted.
-        pub judge_custom: bool = false;
+        pub judge_custom: bool = true;
         /// Whether sealed messages between nodes that can't connect are carried.
         pub carry_routed: bool = true;
     }

@@ -21,6 +21,7 @@ fn terms() -> Terms {
         handshake_hash: [3; 32],
         ping_interval: 20_000,
         ping_timeout: 10_000,
+        idle_timeout: 60_000,
         hello_timeout: 5_000,
     }
 }
@@ -31,6 +32,7 @@ fn hello(validator: Option<ValidatorProof>) -> Hello {
         record: Capped::default(),
         height: 0,
         observed: "1.2.3.4:5".parse().unwrap(),
+        metadata: Capped::default(),
         validator,
     }
 }
@@ -197,6 +199,7 @@ fn a_header_or_body_that_does_not_decode_is_a_violation() {
     for (kind, header, body) in [
         (Kind::Block, vec![], vec![1]),
         (Kind::Block, vec![0; 6], vec![1]),
+        (Kind::Block, vec![0, 1, 0, 0, 0], vec![1]),
         (Kind::Request, vec![0; 3], vec![]),
         (Kind::Ping, vec![], vec![0; 7]),
         (Kind::Ping, vec![1], vec![0; 8]),

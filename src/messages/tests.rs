@@ -27,13 +27,14 @@ fn connection_messages_have_golden_bytes() {
             record: Capped::first([0xaa, 0xbb]),
             height: 702_861,
             observed: "1.2.3.4:5".parse().unwrap(),
+            metadata: Capped::first([(Text::cut("x"), Text::cut("yz"))]),
             validator: Some(ValidatorProof {
                 key: PublicKey([1; 32]),
                 signature: Signature([2; 64]),
             }),
         },
         &format!(
-            "0300000000000000612f310200000000000000aabb8db90a000000000000000000000000000000ffff01020304050001{}{}",
+            "0300000000000000612f310200000000000000aabb8db90a000000000000000000000000000000ffff01020304050001000000000000000100000000000000780200000000000000797a01{}{}",
             "01".repeat(32),
             "02".repeat(64)
         ),
@@ -64,12 +65,12 @@ fn requests_have_golden_bytes() {
 }
 
 #[test]
-fn a_message_id_depends_on_the_kind() {
-    assert_ne!(MessageId::of(Kind::Block, b"x"), MessageId::of(Kind::Transaction, b"x"));
-    assert_eq!(
-        MessageId::of(Kind::Block, b"x").to_string(),
-        blake3::hash(&[20, b'x']).to_hex().as_str()
-    );
+fn a_message_id_depends_on_kind_topic_and_body() {
+    let none = Topic(0);
+    let block = MessageId::of(Kind::Block, none, b"x");
+    assert_ne!(block, MessageId::of(Kind::Transaction, none, b"x"));
+    assert_ne!(block, MessageId::of(Kind::Block, Topic(1), b"x"));
+    assert_eq!(block.to_string(), blake3::hash(&[20, 0, 0, 0, 0, b'x']).to_hex().as_str());
 }
 
 #[test]

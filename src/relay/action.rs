@@ -31,7 +31,7 @@ pub struct Inbound {
     pub header: Bytes,
     /// The body's bytes.
     pub body: Bytes,
-    /// [`MessageId::of`] kind and body, computed where the message was read.
+    /// [`MessageId::of`] kind, topic and body, computed where the message was read.
     pub id: MessageId,
     /// When its first byte arrived.
     pub first_byte: Time,

@@ -32,11 +32,11 @@ impl Relay {
         out: &mut Vec<Action>,
     ) -> Result<Broadcast, RelayError> {
         self.check_own(kind, &body)?;
-        let id = MessageId::of(kind, &body);
+        let topic = if kind == Kind::Custom { topic } else { Topic(0) };
+        let id = MessageId::of(kind, topic, &body);
         if self.pending.contains(&id) || self.seen.get(&id).is_some() {
             return Ok(Broadcast { id: Some(id), duplicate: true, ..Broadcast::default() });
         }
-        let topic = if kind == Kind::Custom { topic } else { Topic(0) };
         self.keep_own(now, kind, topic, id, &body);
         let sent = self.push(kind, topic, 0, &id, &body, out);
         let routed = self.route_to_validators(now, kind, topic, &body, out);
@@ -59,9 +59,9 @@ impl Relay {
         out: &mut Vec<Action>,
     ) -> Result<Broadcast, RelayError> {
         self.check_own(kind, &body)?;
-        let id = MessageId::of(kind, &body);
-        let hops = if kind == Kind::Custom { DIRECT_HOPS } else { 0 };
         let topic = if kind == Kind::Custom { topic } else { Topic(0) };
+        let id = MessageId::of(kind, topic, &body);
+        let hops = if kind == Kind::Custom { DIRECT_HOPS } else { 0 };
         let spreads = kind != Kind::Custom;
         if spreads && (self.peers.contains_key(&to) || self.noise_keys.contains_key(&to)) {
             self.keep_own(now, kind, topic, id, &body);

@@ -96,7 +96,7 @@ impl Relay {
         if via.is_empty() || body.len() > Kind::Routed.row().body_max {
             return false;
         }
-        let id = MessageId::of(Kind::Routed, &body);
+        let id = MessageId::of(Kind::Routed, Topic(0), &body);
         self.seen.insert(now, id, Outcome::Accepted);
         Self::send_routed(via, RoutedHeader { to, hops: 0 }, body.into(), out);
         true
@@ -153,6 +153,9 @@ impl Relay {
         if inner.body.len() > inner.kind.row().body_max {
             return Self::count(inner.kind, DropReason::TooLong, out);
         }
+        if inner.kind != Kind::Custom && inner.header.topic != Topic(0) {
+            return Self::count(inner.kind, DropReason::Malformed, out);
+        }
         let sender = inner.sender.node_id();
         let proven = self.validator_of(&sender);
         if inner.kind.row().sender == Sender::Validator && proven.is_none() {
@@ -163,7 +166,7 @@ impl Relay {
             peer: sender,
             kind: inner.kind,
             topic: inner.header.topic,
-            id: MessageId::of(inner.kind, &inner.body),
+            id: MessageId::of(inner.kind, inner.header.topic, &inner.body),
             body: inner.body,
             hops: inner.header.hops,
             first_byte: message.first_byte,

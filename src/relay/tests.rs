@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rand::Rng;
 
 use super::*;
-use crate::messages::{Outgoing, Signed, Topic};
+use crate::messages::{GossipHeader, Outgoing, Signed, Topic};
 
 mod hostile;
 mod stories;
@@ -208,7 +208,7 @@ impl Network {
         let inbound = Inbound {
             peer: keypair(from).node_id(),
             kind: message.kind,
-            id: MessageId::of(message.kind, &message.body),
+            id: MessageId::of(message.kind, topic_of(&message.header), &message.body),
             header: message.header,
             body: message.body,
             first_byte: at,
@@ -288,4 +288,9 @@ impl Network {
         }
         assert_eq!(self.times(origin, id), 0, "the origin knows its own message");
     }
+}
+
+/// The topic in a gossip header; 0 for every other kind of message.
+fn topic_of(header: &[u8]) -> Topic {
+    crate::codec::decode::<GossipHeader>(header, 255).map_or(Topic(0), |header| header.topic)
 }

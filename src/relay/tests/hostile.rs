@@ -90,7 +90,11 @@ fn misbehave(net: &mut Network, round: u32) {
                 Some(gossip(Kind::Transaction, 3, b"bad")),
                 Some(gossip(Kind::Block, 200, &garbage)),
                 Some(gossip(Kind::Vote, 0, &garbage)),
-                Some(inventory(Kind::Have, Kind::Block, [MessageId::of(Kind::Block, &garbage)])),
+                Some(inventory(
+                    Kind::Have,
+                    Kind::Block,
+                    [MessageId::of(Kind::Block, Topic(0), &garbage)],
+                )),
                 Some(Outgoing { kind: Kind::Routed, header, body: Bytes::from(garbage) }),
                 Some(gossip(Kind::Transaction, 0, b"stuck")),
             ];
@@ -180,7 +184,8 @@ fn a_vote_from_a_peer_that_proved_nothing_is_a_wrong_role() {
 fn announcements_and_questions_are_capped() {
     let mut net = duel(0);
     for n in 0..40u32 {
-        let ids = (0..512u32).map(|i| MessageId::of(Kind::Block, &(n * 512 + i).to_le_bytes()));
+        let ids =
+            (0..512u32).map(|i| MessageId::of(Kind::Block, Topic(0), &(n * 512 + i).to_le_bytes()));
         net.transmit(1, 0, inventory(Kind::Have, Kind::Block, ids));
         net.run(100);
     }
@@ -290,7 +295,7 @@ proptest! {
             let message = Inbound {
                 peer: keypair(1).node_id(),
                 kind,
-                id: MessageId::of(kind, &body),
+                id: MessageId::of(kind, Topic(0), &body),
                 header: header.into(),
                 body: body.into(),
                 first_byte: now,
