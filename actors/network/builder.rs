@@ -8,7 +8,6 @@ use peerstage_core::{
     address::Address,
     config::{Backend, Config, ConfigError, Optional, PeerAddress, Role, Text},
     identity::{Keypair, NetworkId, NodeId, PublicKey},
-    kinds::Kind,
     messages::Topic,
     record::RecordError,
     scoring::PolicyError,
@@ -190,8 +189,8 @@ impl Builder {
     }
 
     /// Judges payloads of this type: nothing is forwarded before the verdict. Payloads that no
-    /// handler judges are not forwarded ([`Builder::forward_unhandled`]); topics of the chain's
-    /// own are, as long as no handler for any of them is given.
+    /// handler judges are kept to themselves, unless [`Builder::forward_unhandled`] says
+    /// otherwise.
     pub fn on<P, F, Fut>(mut self, handle: F) -> Self
     where
         P: Payload,
@@ -292,12 +291,7 @@ impl Builder {
         Ok(Network::from_core(start_node(parts, Placement::Inline).await?))
     }
 
-    /// Where the handler of a payload goes. Who judges a topic of its own wants to be asked
-    /// before the message is forwarded.
     fn handlers<P: Payload>(&mut self) -> &mut Handlers {
-        if P::KIND == Kind::Custom {
-            self.config.relay.judge_custom = true;
-        }
         if P::KIND.row().signed { &mut self.consensus } else { &mut self.blockchain }
     }
 
