@@ -117,4 +117,13 @@ impl What {
             What::Alarm { .. } => "alarm",
         }
     }
+
+    /// The chain's judgement of a message, if this is a [`What::Received`].
+    #[must_use]
+    pub fn verdict(&self) -> Option<&'static str> {
+        match self {
+            What::Received { verdict, .. } => Some(verdict),
+            _ => None,
+        }
+    }
 }

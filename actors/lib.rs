@@ -34,4 +34,12 @@ pub use payload::{
     Block, Delivery, Inbound, Payload, PayloadError, Proposal, Transaction, Verdict, Vote,
 };
 pub use peerstage_core as core;
+pub use peerstage_core::{
+    config::Config,
+    identity::{Keypair, NetworkId, NodeId, PublicKey},
+    kinds::{Kind, RelayMode},
+    messages::{MessageId, Topic},
+    requests::Target,
+    scoring::Report,
+};
 pub use requests::{Reply, RequestError};

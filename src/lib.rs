@@ -13,6 +13,8 @@ pub mod codec;
 pub mod config;
 pub mod connection;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handshake;
 pub mod identity;
 pub mod kinds;

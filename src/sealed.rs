@@ -2,7 +2,7 @@
 //!
 //! X25519 between a fresh ephemeral key and the receiver's Noise static key, HKDF-SHA256
 //! (RFC 5869), ChaCha20-Poly1305 (RFC 8439). Layout: ephemeral public key (32 bytes),
-//! ciphertext, tag (16 bytes). The bytes are specified in `docs/parts/sealed.md`.
+//! ciphertext, tag (16 bytes). The bytes are specified in `docs/protocol.md`, section 10.
 //!
 //! # Security
 //! Provided: confidentiality and integrity towards carriers, binding to the receiver's key and

@@ -10,7 +10,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (seen, mut blocks) = tokio::sync::mpsc::channel(1);
     let bob = Network::builder("hello")
         .listen("127.0.0.1:0")
-        .bootstrap([alice.listening()[0].to_string()])
+        .bootstrap(alice.listening())
         .on(move |block: Inbound<Block>| {
             let seen = seen.clone();
             async move {

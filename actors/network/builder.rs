@@ -144,12 +144,14 @@ impl Builder {
         self
     }
 
-    /// Nodes to ask for peers at the start: `HOST:PORT` or `NODE_ID@HOST:PORT`.
-    pub fn bootstrap<S: AsRef<str>>(mut self, addresses: impl IntoIterator<Item = S>) -> Self {
+    /// Nodes to ask for peers at the start: `HOST:PORT`, `NODE_ID@HOST:PORT`, or where another
+    /// node is [`Network::listening`].
+    pub fn bootstrap<A: ToString>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
         for address in addresses {
-            match address.as_ref().parse::<PeerAddress>() {
+            let address = address.to_string();
+            match address.parse::<PeerAddress>() {
                 Ok(address) => self.config.network.bootstrap.push(address),
-                Err(_) => self.problem = Some(StartError::Address(address.as_ref().to_owned())),
+                Err(_) => self.problem = Some(StartError::Address(address)),
             }
         }
         self
@@ -186,7 +188,9 @@ impl Builder {
         self
     }
 
-    /// Judges payloads of this type: nothing is forwarded before the verdict.
+    /// Judges payloads of this type: nothing is forwarded before the verdict. Payloads that no
+    /// handler judges are kept to themselves, unless [`Builder::forward_unhandled`] says
+    /// otherwise.
     pub fn on<P, F, Fut>(mut self, handle: F) -> Self
     where
         P: Payload,

@@ -18,6 +18,8 @@
 
 mod cipher;
 mod dh;
+#[doc(hidden)]
+pub mod fuzzing;
 mod kem;
 mod suite;
 mod symmetric;

@@ -1,0 +1,101 @@
+//! Every fuzz target on the stable toolchain, with inputs from a seed: a sample of what `fuzz/`
+//! searches for hours. A failure prints the input; it replays as `target(&input)`.
+
+use peerstage_core::fuzzing;
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
+
+/// Bytes of an input at most.
+const INPUT_MAX: u32 = 600;
+
+/// A value below `end`.
+fn below(rng: &mut ChaCha8Rng, end: u32) -> usize {
+    (rng.next_u32() % end.max(1)) as usize
+}
+
+/// Either noise, or small numbers, which reach further into structured formats.
+fn fresh(rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let length = below(rng, INPUT_MAX);
+    let mask = [0xff, 0x07, 0x9f][below(rng, 3)];
+    (0..length).map(|_| rng.next_u32() as u8 & mask).collect()
+}
+
+/// One to four changes: a flipped byte, a cut, a repeated part.
+fn mutate(rng: &mut ChaCha8Rng, mut input: Vec<u8>) -> Vec<u8> {
+    for _ in 0..=below(rng, 4) {
+        let at = below(rng, input.len() as u32);
+        match below(rng, 4) {
+            0 => input.truncate(at),
+            1 => input.extend_from_within(at..),
+            _ => input.iter_mut().skip(at).take(1).for_each(|byte| *byte = rng.next_u32() as u8),
+        }
+        input.truncate(4 * INPUT_MAX as usize);
+    }
+    input
+}
+
+fn smoke(target: fn(&[u8]), seeds: &[Vec<u8>], runs: u32) {
+    let mut rng = ChaCha8Rng::from_seed([7; 32]);
+    for run in 0..runs {
+        let input = match seeds.get(below(&mut rng, 2 * seeds.len() as u32)) {
+            Some(seed) => mutate(&mut rng, seed.clone()),
+            None => fresh(&mut rng),
+        };
+        let case = input.clone();
+        if std::panic::catch_unwind(move || target(&case)).is_err() {
+            panic!("run {run} broke a promise on {input:?}");
+        }
+    }
+}
+
+#[test]
+fn frames() {
+    let honest = vec![255, 2, 3, 14, 0, 2, 0, 8, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let started = vec![8, 3, 1, 8, 0, 21, 5, 255, 0, 0, 0, 0, 0, 3, 0, 2, 0, 0, 0];
+    smoke(fuzzing::frame, &[honest, started], 20_000);
+}
+
+/// Fewer runs: each makes key pairs.
+#[test]
+fn handshakes() {
+    let seeds =
+        [vec![0x80, 255], vec![0x81, 7, 0, 0], [vec![0, 255], b"PEERSTGE".to_vec()].concat()];
+    smoke(fuzzing::handshake_initiator, &seeds, 1_000);
+    smoke(fuzzing::handshake_responder, &seeds, 1_000);
+}
+
+#[test]
+fn messages() {
+    let seeds: Vec<Vec<u8>> = (0..16)
+        .flat_map(|kind| [vec![kind, 0x80], vec![kind, 0]])
+        .map(|mut seed| {
+            seed.extend([1, 0, 0, 0, 0, 0, 0, 0, 20]);
+            seed.extend([3; 200]);
+            seed
+        })
+        .collect();
+    smoke(fuzzing::message, &seeds, 10_000);
+}
+
+#[test]
+fn connections() {
+    let greeted = vec![0, 1, 6, 0x80, 4, 0, 1, 2, 3, 4, 4, 2, 7, 0x80, 3, 0, 9, 9, 9];
+    let validator = vec![0x80, 1, 11, 0x80, 120, 0, 1, 2, 3, 4, 0x41, 6, 0x80, 2, 0, 1, 1, 3, 0, 9];
+    smoke(fuzzing::connection, &[greeted, validator], 10_000);
+}
+
+#[test]
+fn configurations() {
+    let text =
+        b"[network]\nmax_peers = 5\nlisten_address = \"127.0.0.1\"\n[scoring]\nhysteresis = 4.5\n";
+    smoke(fuzzing::config, &[text.to_vec()], 2_000);
+}
+
+#[test]
+fn records() {
+    let two = vec![2, 9, 10, 20];
+    let damaged = vec![3, 200, 5, 6, 7, 0, 40, 1];
+    smoke(fuzzing::record, &[two, damaged], 20_000);
+}
