@@ -299,4 +299,11 @@ impl Network {
         let _ = self.core.manager.send(Shutdown).await;
         self.core.stop().await;
     }
+
+    /// Ends every actor at once, as a crash of the process does: no goodbyes, nothing more is
+    /// written. For simulations.
+    #[doc(hidden)]
+    pub async fn crash(&self) {
+        self.core.crash().await;
+    }
 }
