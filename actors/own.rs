@@ -1,8 +1,11 @@
 //! Who this node is, shared by everything that speaks for it.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use peerstage_core::{
@@ -23,6 +26,7 @@ pub(crate) struct OwnNode {
     pub(crate) validator: Option<Keypair>,
     pub(crate) network: NetworkId,
     pub(crate) agent: String,
+    pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) roles: Roles,
     pub(crate) capabilities: Capabilities,
     /// The height of the chain, as it last said.
@@ -35,7 +39,7 @@ impl OwnNode {
         keypair: Keypair,
         validator: Option<Keypair>,
         network: NetworkId,
-        agent: String,
+        (agent, metadata): (String, BTreeMap<String, String>),
         roles: Roles,
         capabilities: Capabilities,
     ) -> Self {
@@ -44,6 +48,7 @@ impl OwnNode {
             validator,
             network,
             agent,
+            metadata,
             roles,
             capabilities,
             height: AtomicU64::new(0),
@@ -92,6 +97,9 @@ impl OwnNode {
             record: Capped::first(record),
             height: self.height.load(Ordering::Relaxed),
             observed,
+            metadata: Capped::first(
+                self.metadata.iter().map(|(name, text)| (Text::cut(name), Text::cut(text))),
+            ),
             validator: self.validator.as_ref().map(prove),
         }
     }

@@ -3,7 +3,9 @@
 //! Bans are synced before they are acknowledged; everything else is written when the disk has
 //! time. A store in trouble never stops the network: it raises an alarm and tries again.
 
-use actix::{Context, Handler, Message, Recipient, ResponseFuture};
+use actix::{AsyncContext, Context, Handler, Message, Recipient, ResponseFuture};
+use std::time::Duration;
+
 use bytes::Bytes;
 use peerstage_core::{
     address::Address,
@@ -85,6 +87,7 @@ pub struct Restored {
 /// The actor.
 pub struct PeerStore {
     writer: Option<StoreWriter>,
+    flush_interval: Duration,
     backend: &'static str,
     events: Recipient<Event>,
     clock: Clock,
@@ -131,18 +134,39 @@ fn read<T: DeserializeOwned>(
 }
 
 impl PeerStore {
-    fn begin(&mut self, _: &mut Context<Self>) {}
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(self.flush_interval, |store, _| store.flush());
+    }
+
+    /// What was written behind becomes durable, and what failed is tried again.
+    fn flush(&mut self) {
+        if let Some(writer) = &self.writer {
+            writer.retry();
+            // A full queue flushes at the next turn.
+            let _ = writer.flush(Box::new(|_| ()));
+        }
+        self.watch();
+    }
 
     /// The actor around a writer.
     #[must_use]
     pub fn new(
         writer: StoreWriter,
         backend: &'static str,
+        flush_interval: Duration,
         events: Recipient<Event>,
         clock: Clock,
         lifeline: Lifeline,
     ) -> Self {
-        PeerStore { writer: Some(writer), backend, events, clock, alarmed: false, lifeline }
+        PeerStore {
+            writer: Some(writer),
+            flush_interval,
+            backend,
+            events,
+            clock,
+            alarmed: false,
+            lifeline,
+        }
     }
 
     /// Tells the operator once when the store gets into trouble, and once when it is out.

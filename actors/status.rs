@@ -91,6 +91,8 @@ pub struct PeerInfo {
     pub validator: Option<PublicKey>,
     /// Its software.
     pub agent: String,
+    /// What its operator says about it.
+    pub metadata: BTreeMap<String, String>,
     /// The Noise suite of the connection.
     pub suite: String,
     /// Since when.

@@ -48,7 +48,7 @@ pub use error::{ConfigError, Fault, Origin, Problem};
 pub use layers::{Layers, Resolved};
 pub use names::{ANCESTOR_NAMES, AncestorName};
 pub use network::{Limits, Network, Node};
-pub use operation::{Admin, Log, Metrics, Monitoring, Store};
+pub use operation::{Admin, Log, Metrics, Store};
 pub use peer_address::{HOST_NAME_MAX, Host, LABEL_MAX, ParsePeerAddressError, PeerAddress};
 pub use render::{annotated_default, reference};
 pub use schema::Key;
@@ -98,7 +98,6 @@ config! {
     admin: Admin,
     metrics: Metrics,
     log: Log,
-    monitoring: Monitoring,
 }
 
 /// One section, for whoever walks over all keys.

@@ -50,6 +50,8 @@ pub struct Terms {
     pub ping_interval: Millis,
     /// How long an answer to a ping may take, ms.
     pub ping_timeout: Millis,
+    /// How long the peer may send nothing at all, ms.
+    pub idle_timeout: Millis,
     /// How long the greeting may take, ms.
     pub hello_timeout: Millis,
 }
@@ -89,6 +91,9 @@ pub enum End {
     /// No greeting in time.
     #[error("no greeting in time")]
     HelloTimeout,
+    /// Nothing arrived for too long.
+    #[error("nothing was heard for too long")]
+    Idle,
     /// No sign of life.
     #[error("no answer to a ping")]
     PingTimeout,
@@ -136,6 +141,7 @@ pub struct Connection {
     next_ping: Time,
     ping_nonce: u64,
     trickle: Option<(Time, u64)>,
+    last_heard: Time,
     ended: bool,
 }
 
@@ -160,6 +166,7 @@ impl Connection {
             next_ping: now.plus(terms.ping_interval),
             ping_nonce: nonce,
             trickle: None,
+            last_heard: now,
             ended: false,
             terms,
         }
@@ -179,6 +186,7 @@ impl Connection {
         if !self.records.take(now, 1) {
             return self.end(Violation::TooManyRecords.into(), out);
         }
+        self.last_heard = now;
         let length = record.len() as u64;
         let mut messages = std::mem::take(&mut self.messages);
         let framed = self.assembler.on_record(now, record, &mut messages);
@@ -205,8 +213,9 @@ impl Connection {
             Some((_, sent)) => sent.plus(self.terms.ping_timeout),
             None => self.next_ping,
         };
+        let idle = self.last_heard.plus(self.terms.idle_timeout);
         let trickle = self.trickle.map(|(since, _)| since.plus(TRICKLE_GRACE_MS));
-        earliest(earliest(hello, Some(ping)), trickle)
+        earliest(earliest(hello, Some(ping.min(idle))), trickle)
     }
 
     /// The time of [`Connection::deadline`] has come.
@@ -225,6 +234,9 @@ impl Connection {
                 }
                 self.trickle = Some((now, 0));
             }
+        }
+        if now >= self.last_heard.plus(self.terms.idle_timeout) {
+            return self.end(End::Idle, out);
         }
         match self.ping {
             Some((_, sent)) if now >= sent.plus(self.terms.ping_timeout) => {

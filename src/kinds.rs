@@ -175,7 +175,7 @@ const fn gossip(
 /// The table. Rates are guesses with a margin of ten over the busiest public chain of each class
 /// (Bitcoin 7 transactions a second, Solana 4,000), to be replaced by measurements.
 pub const KINDS: [KindRow; 16] = [
-    neighbour(Kind::Hello, "hello", 4 * KIB, 1, 2),
+    neighbour(Kind::Hello, "hello", 8 * KIB, 1, 2),
     neighbour(Kind::Ping, "ping", 16, 2, 10),
     neighbour(Kind::Pong, "pong", 16, 2, 10),
     neighbour(Kind::Disconnect, "disconnect", 256, 1, 1),

@@ -49,6 +49,8 @@ pub struct Hello {
     pub height: u64,
     /// Where the sender sees the receiver.
     pub observed: Address,
+    /// Words about the node that its operator wants peers to see: name and text.
+    pub metadata: Capped<(Text<64>, Text<256>), 16>,
     /// Proof that the sender speaks for a validator.
     pub validator: Option<ValidatorProof>,
 }

@@ -1,6 +1,6 @@
 //! What the NetworkManager is told and asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix::Message;
 use peerstage_core::{
@@ -60,6 +60,8 @@ pub struct PeerRow {
     pub validator: Option<PublicKey>,
     /// Its software.
     pub agent: String,
+    /// What its operator says about it.
+    pub metadata: BTreeMap<String, String>,
     /// The Noise suite.
     pub suite: &'static str,
     /// Since when.

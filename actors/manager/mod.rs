@@ -10,9 +10,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use actix::{
-    AsyncContext, Context, Recipient, StreamHandler,
-};
+use actix::{AsyncContext, Context, Recipient, StreamHandler};
 use peerstage_core::{
     address::Address,
     codec,
@@ -20,7 +18,7 @@ use peerstage_core::{
     identity::NodeId,
     kinds::Kind,
     manager::{Action, DialId, Direction, Established, Manager, SessionId, Target},
-    messages::{Peers, PeersRequest},
+    messages::{Hello, Peers, PeersRequest},
     reason::{CloseReason, Closure},
     record::{SignedRecord, VerifiedRecord},
     scoring::Fault,
@@ -78,10 +76,16 @@ struct Session {
 struct Greeted {
     peer: NodeId,
     agent: String,
+    metadata: BTreeMap<String, String>,
     suite: &'static str,
     noise_key: [u8; 32],
     orders: Recipient<PeerOrder>,
     outbox: Outbox,
+}
+
+/// A peer's words about itself.
+fn words(hello: &Hello) -> BTreeMap<String, String> {
+    hello.metadata.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect()
 }
 
 /// The actor.
@@ -177,6 +181,7 @@ impl NetworkManager {
         session.greeting = Some(Greeted {
             peer: greeting.peer,
             agent: greeting.hello.agent.to_string(),
+            metadata: words(&greeting.hello),
             suite: greeting.suite,
             noise_key: greeting.record.record().noise_key,
             orders: greeting.orders,
@@ -303,6 +308,7 @@ impl NetworkManager {
             outbound: view.outbound,
             validator: view.validator,
             agent: greeted.agent.clone(),
+            metadata: greeted.metadata.clone(),
             suite: greeted.suite,
             since: view.since,
             round_trip_ms: counters.round_trip(),

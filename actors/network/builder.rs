@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use super::{
     Network,
     core::Core,
-    root::{RootParts, describe, start_node},
+    reach::describe,
+    root::{RootParts, start_node},
 };
 use crate::{
     bridge::{Handlers, closure_handler, recipient_handler},
@@ -325,13 +326,14 @@ impl Builder {
             name => format!(concat!("peerstage/", env!("CARGO_PKG_VERSION"), " ({})"), name),
         };
         let (roles, capabilities) = describe(&self.config, self.validator.is_some());
+        let about = (agent, self.config.node.metadata.clone());
         let network = &self.config.network;
         let listen = vec![Address::new(network.listen_address, network.listen_port)];
         let fatal = self.fatal.unwrap_or_else(|| {
             Fatal::new(|actor| tracing::error!(actor, "a core actor has died; restart the node"))
         });
         Ok(RootParts {
-            own: OwnNode::new(keypair, self.validator, self.network, agent, roles, capabilities),
+            own: OwnNode::new(keypair, self.validator, self.network, about, roles, capabilities),
             config: self.config,
             blockchain: self.blockchain,
             consensus: self.consensus,

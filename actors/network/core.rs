@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use actix::Addr;
@@ -29,6 +30,8 @@ pub(crate) struct Core {
     pub(super) own: Arc<OwnNode>,
     pub(super) listening: Vec<Address>,
     pub(super) min_peers: usize,
+    pub(super) request_timeout: Duration,
+    pub(super) shutdown_timeout: Duration,
     pub(super) clock: Clock,
     pub(super) started: peerstage_core::time::Time,
     pub(super) relay: Addr<MessageRelay>,
@@ -68,6 +71,7 @@ impl Core {
             outbound: row.outbound,
             validator: row.validator,
             agent: row.agent,
+            metadata: row.metadata,
             suite: row.suite.to_owned(),
             connected: row.since,
             connected_ms: now.since(row.since),

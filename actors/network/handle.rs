@@ -135,7 +135,8 @@ impl Network {
         self.core.relay.send(SendTo { to, kind, topic, body }).await?
     }
 
-    /// Asks a peer, any peer, or the best few one after the other, and waits for the answer.
+    /// Asks a peer, any peer, or the best few one after the other, and waits for the answer;
+    /// without a deadline as long as `timeouts.request` says.
     ///
     /// # Errors
     /// [`RequestError`]: no peer, refused, or no answer within `deadline`.
@@ -144,8 +145,9 @@ impl Network {
         target: Target,
         topic: Topic,
         body: impl Into<Bytes>,
-        deadline: Duration,
+        deadline: impl Into<Option<Duration>>,
     ) -> Result<Bytes, RequestError> {
+        let deadline = deadline.into().unwrap_or(self.core.request_timeout);
         let order = Ask { target, topic, body: body.into(), deadline };
         self.core.requests.send(order).await.unwrap_or(Err(RequestError::Stopped))
     }
@@ -296,14 +298,24 @@ impl Network {
 
     /// Says goodbye to every peer, writes what is to be kept, and stops.
     pub async fn shutdown(&self) {
-        let _ = self.core.manager.send(Shutdown).await;
+        let goodbyes = self.core.manager.send(Shutdown);
+        if tokio::time::timeout(self.core.shutdown_timeout, goodbyes).await.is_err() {
+            tracing::warn!("some peers did not take our goodbye in time");
+        }
         self.core.stop().await;
     }
 
-    /// Ends every actor at once, as a crash of the process does: no goodbyes, nothing more is
-    /// written. For simulations.
+    /// Ends every actor at once, without goodbyes and without closing the store: what a killed
+    /// process does. For tests.
     #[doc(hidden)]
     pub async fn crash(&self) {
         self.core.crash().await;
+    }
+
+    /// Makes a core actor panic; whether there is one of that name. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn panic_in(&self, actor: &str) -> bool {
+        self.core.panic_in(actor)
     }
 }

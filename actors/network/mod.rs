@@ -3,6 +3,7 @@
 mod builder;
 mod core;
 mod handle;
+mod reach;
 mod root;
 mod settings;
 

@@ -1,44 +1,48 @@
 //! The composition root: makes the queues, starts the actors, connects them.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
-use actix::Actor;
+use actix::{Actor, Addr, Recipient};
 use actix_rt::ArbiterHandle;
 use peerstage_core::{
     address::Address,
-    config::{Config, Host, PeerAddress},
+    config::Config,
     handshake::HandshakeConfig,
-    manager::{Manager, ManagerIdentity, Target},
-    record::{Capabilities, Roles},
+    kinds::KINDS,
+    manager::{Manager, ManagerIdentity},
     relay::Relay,
     requests::Requests,
-    scoring::Scoring,
-    time::Time,
+    scoring::{BanRecord, ScoreRecord, Scoring},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::{StartError, core::Core, settings};
+use super::{
+    StartError,
+    core::Core,
+    reach::{announced, background, listen, targets},
+    settings,
+};
 use crate::{
-    bridge::{BlockchainBridge, ConsensusBridge, Handlers, JUDGE_QUEUE, MonitoringBridge, Signing},
+    bridge::{
+        BlockchainBridge, ConsensusBridge, Handlers, JUDGE_QUEUE, Judge, Judged, MonitoringBridge,
+        Signing,
+    },
     clock::Clock,
     events::Event,
-    manager::{Connect, ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
+    manager::{ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
     own::OwnNode,
-    peer::{PeerLinks, SessionEvent},
-    peer_store::{PeerStore, restore},
+    peer::{Arrival, PeerLinks, PeerTiming, SessionEvent},
+    peer_store::{PeerStore, Restored, restore},
     relay::{MessageRelay, RelayInputs, RelayLinks},
     requests::{RequestDesk, RequestInputs, Servers},
-    scoring::{OBSERVATIONS, PeerScoring, ScoringLinks},
-    shell::{Fatal, Placement, Queue, Workers},
+    scoring::{OBSERVATIONS, Observation, PeerScoring, ScoringLinks},
+    shell::{Fatal, Placement, Queue, QueueStream, Workers},
     store::{
         StoreBackend,
         writer::{QueueLimits, StoreWriter},
     },
-    transport::{Link, Listener, Transport},
+    transport::{Link, Transport},
 };
 
 /// Messages that may wait for the relay or the requests. Bytes are bounded by the peers'
@@ -50,9 +54,6 @@ const EXCHANGE: usize = 256;
 const ACCEPTED: usize = 128;
 /// Session events that may wait: two for each connection there can be, with room.
 const SESSIONS: usize = 65_536;
-/// How long a host name that did not resolve waits for the next try.
-const RESOLVE_RETRY: Duration = Duration::from_secs(10);
-
 /// Everything a node is made of, resolved.
 pub(crate) struct RootParts {
     pub(crate) config: Config,
@@ -83,205 +84,72 @@ fn start<A: Actor<Context = actix::Context<A>> + Send>(
     }
 }
 
+/// Everything that several actors are made of.
+struct Stage {
+    config: Config,
+    own: Arc<OwnNode>,
+    clock: Clock,
+    workers: Workers,
+    fatal: Fatal,
+    placement: Placement,
+    seeds: ChaCha20Rng,
+    observations: Queue<Observation>,
+    verdicts: Queue<Judged>,
+    monitoring: Addr<MonitoringBridge>,
+}
+
 /// Starts a node on the current thread, which runs an actix system.
 pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result<Core, StartError> {
-    let RootParts { config, own, transport, clock, fatal, workers, .. } = parts;
-    let mut seeds = ChaCha20Rng::from_seed(parts.seed);
-    let mut seed = || {
-        let mut seed = [0u8; 32];
-        seeds.fill_bytes(&mut seed);
-        seed
-    };
-    let own = Arc::new(own);
-    let listeners = listen(&*transport, &parts.listen).await?;
+    let listeners = listen(&*parts.transport, &parts.listen).await?;
     let listening: Vec<Address> = listeners.iter().map(|listener| listener.local()).collect();
-    let own_addresses = announced(&config, &listening);
-    own.sign_record(clock.wall(), own_addresses.iter().copied())?;
-
-    let backend_name = parts.backend.name();
+    let own = Arc::new(parts.own);
+    let own_addresses = announced(&parts.config, &listening);
+    own.sign_record(parts.clock.wall(), own_addresses.iter().copied())?;
     let restored = restore(&*parts.backend)?;
     if restored.unreadable > 0 {
-        tracing::warn!(
-            count = restored.unreadable,
-            "stored entries that can't be read were left out"
-        );
+        let count = restored.unreadable;
+        tracing::warn!(count, "stored entries that can't be read were left out");
     }
 
-    let (arrivals, arrivals_in) = Queue::new("gossip", ARRIVALS);
-    let (questions, questions_in) = Queue::new("requests", ARRIVALS);
-    let (exchange, exchange_in) = Queue::new("exchange", EXCHANGE);
     let (observations, observations_in) = Queue::new("observations", OBSERVATIONS);
-    let (sessions, sessions_in) = Queue::<SessionEvent>::new("sessions", SESSIONS);
-    let (accepted, accepted_in) = Queue::<Link>::new("accepted", ACCEPTED);
     let (verdicts, verdicts_in) = Queue::new("verdicts", JUDGE_QUEUE);
-    let (to_blockchain, blockchain_in) = Queue::new("blockchain", JUDGE_QUEUE);
-    let (to_consensus, consensus_in) = Queue::new("consensus", JUDGE_QUEUE);
-
-    let (monitoring, events) = MonitoringBridge::new(fatal.lifeline("monitoring"));
-    let monitoring = monitoring.start();
-    let event = || monitoring.clone().recipient::<Event>();
-
-    let writer = if parts.inline {
-        StoreWriter::inline(parts.backend, QueueLimits::default(), Box::new(|_| ()))
-    } else {
-        StoreWriter::spawn(parts.backend, QueueLimits::default(), Box::new(|_| ()))?
-    };
-    let lifeline = fatal.lifeline("store");
-    let store = PeerStore::new(writer, backend_name, event(), clock.clone(), lifeline).start();
-
-    let blockchain = BlockchainBridge::new(
-        parts.blockchain,
-        blockchain_in,
-        verdicts.clone(),
-        fatal.lifeline("blockchain"),
-    );
-    let blockchain = start(&placement, &placement.bridges(), blockchain);
-
-    let validator = own.validator.as_ref().map(|key| key.public());
-    let machine =
-        Relay::new(settings::relay(&config), own.network, own.keypair.clone(), validator, seed());
-    let links = RelayLinks {
-        blockchain: to_blockchain,
-        consensus: to_consensus,
-        observations: observations.clone(),
-        events: event(),
-    };
-    let inputs = RelayInputs {
-        arrivals: arrivals_in,
-        verdicts: verdicts_in,
-        verified: Queue::new("verified", JUDGE_QUEUE),
-    };
-    let relay = MessageRelay::new(
-        machine,
-        own.network,
-        links,
-        inputs,
-        workers.clone(),
-        clock.clone(),
-        fatal.lifeline("relay"),
-    );
-    let relay = start(&placement, &placement.relay(), relay);
-
-    let signing = Signing {
-        key: own.validator.clone(),
-        network: own.network,
-        clock: clock.clone(),
-        workers: workers.clone(),
-    };
-    let consensus = ConsensusBridge::new(
-        parts.consensus,
-        consensus_in,
-        verdicts,
-        signing,
-        relay.clone().recipient(),
-        fatal.lifeline("consensus"),
-    );
-    let consensus = start(&placement, &placement.bridges(), consensus);
-
-    let requests = RequestDesk::new(
-        Requests::new(settings::requests(&config), seed()),
-        parts.servers,
-        RequestInputs { arrivals: questions_in, answers: Queue::new("answers", JUDGE_QUEUE) },
-        observations.clone(),
-        clock.clone(),
-        fatal.lifeline("requests"),
-    );
-    let requests = start(&placement, &placement.relay(), requests);
-
-    let manager_settings = settings::manager(&config);
-    let mut handshake = HandshakeConfig::new(own.keypair.clone(), own.network)
-        .with_policy(settings::post_quantum(&config));
-    handshake.timeout_ms = config.network.handshake_timeout.as_millis();
-    let opening = Arc::new(Opening {
-        transport: Arc::clone(&transport),
-        own: Arc::clone(&own),
-        handshake,
-        connection_timeout: manager_settings.connection_timeout,
-        ping_interval: config.network.ping_interval.as_millis(),
-        ping_timeout: config.network.ping_timeout.as_millis(),
-        queue_bytes: config.limits.outbound_queue.as_usize(),
-        budget_bytes: config.limits.inbound_queue.as_usize(),
-        links: PeerLinks {
-            network: own.network,
-            gossip: arrivals,
-            requests: questions,
-            exchange,
-            observations: observations.clone(),
-        },
-        sessions,
-        clock: clock.clone(),
-        workers,
-        placement: placement.clone(),
-        seeds: Mutex::new(ChaCha20Rng::from_seed(seed())),
-    });
-    let identity = ManagerIdentity { node: own.id(), network: own.network, validator };
-    let now = clock.now();
-    let mut machine = Manager::new(identity, manager_settings, seed());
-    listening.iter().chain(&own_addresses).for_each(|own| machine.on_listening(now, *own));
-    machine.restore(now, restored.addresses, restored.records);
-    for ban in restored.bans.iter().filter(|ban| ban.until > now) {
-        machine.ban(ban.peer, ban.until, ban.address.map(|address| address.ip()));
-    }
-    let (bootstrap, unresolved_bootstrap) = targets(&config.network.bootstrap);
-    let (persistent, unresolved) = targets(&config.network.persistent_peers);
-    let manager = NetworkManager::new(ManagerParts {
-        machine,
-        opening,
-        links: ManagerLinks {
-            relay_up: relay.clone().recipient(),
-            relay_down: relay.clone().recipient(),
-            relay_records: relay.clone().recipient(),
-            requests_up: requests.clone().recipient(),
-            requests_down: requests.clone().recipient(),
-            observations: observations.clone(),
-            store: store.clone().recipient(),
-            events: event(),
-        },
-        inputs: ManagerInputs {
-            sessions: sessions_in,
-            exchange: exchange_in,
-            accepted: accepted_in,
-        },
-        bootstrap,
-        persistent,
-        own: Arc::clone(&own),
-        own_addresses,
-        clock: clock.clone(),
-        lifeline: fatal.lifeline("manager"),
-    })
-    .start();
-
-    let links = ScoringLinks {
-        relay: relay.clone().recipient(),
-        requests: requests.clone().recipient(),
-        manager: manager.clone().recipient(),
-        store: store.clone().recipient(),
-        events: event(),
-    };
-    let scoring = PeerScoring::new(
-        Scoring::new(settings::scoring(&config), now)?,
-        links,
-        observations_in,
-        (restored.bans, restored.scores),
-        clock.clone(),
-        fatal.lifeline("scoring"),
-    )
-    .start();
-
-    let mut tasks: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| actix_rt::spawn(accept(listener, accepted.clone())).abort_handle())
-        .collect();
-    for target in unresolved_bootstrap.into_iter().chain(unresolved) {
-        tasks.push(actix_rt::spawn(resolve(target, manager.clone())).abort_handle());
-    }
-    let started: Time = clock.now();
-    Ok(Core {
-        node: own.id(),
+    let (monitoring, events) = MonitoringBridge::new(parts.fatal.lifeline("monitoring"));
+    let mut stage = Stage {
+        config: parts.config,
         own,
+        clock: parts.clock,
+        workers: parts.workers,
+        fatal: parts.fatal,
+        placement,
+        seeds: ChaCha20Rng::from_seed(parts.seed),
+        observations,
+        verdicts,
+        monitoring: monitoring.start(),
+    };
+    let store = stage.store(parts.backend, parts.inline)?;
+    let (blockchain, to_blockchain) = stage.blockchain(parts.blockchain);
+    let (to_consensus, consensus_in) = Queue::new("consensus", JUDGE_QUEUE);
+    let (relay, gossip) = stage.relay(to_blockchain, to_consensus, verdicts_in);
+    let consensus = stage.consensus(parts.consensus, consensus_in, &relay);
+    let (requests, questions) = stage.requests(parts.servers);
+
+    let peers = Peers { relay: relay.clone(), requests: requests.clone(), store: store.clone() };
+    let (machine, scoring) = stage.machines(&listening, &own_addresses, &restored)?;
+    let (manager, accepted) =
+        stage.manager(machine, &peers, (gossip, questions), parts.transport, own_addresses);
+    let scores = (restored.bans, restored.scores);
+    let scoring = stage.scoring(scoring, &peers, &manager, observations_in, scores);
+
+    let acceptors = background(&stage.config, listeners, &accepted, &manager);
+    let started = stage.clock.now();
+    Ok(Core {
+        node: stage.own.id(),
         listening,
-        min_peers: usize::try_from(config.network.min_peers).unwrap_or(usize::MAX),
-        clock,
+        min_peers: usize::try_from(stage.config.network.min_peers).unwrap_or(usize::MAX),
+        request_timeout: stage.config.timeouts.request.as_duration(),
+        shutdown_timeout: stage.config.timeouts.shutdown.as_duration(),
+        own: stage.own,
+        clock: stage.clock,
         started,
         relay,
         requests,
@@ -290,95 +158,231 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
         store,
         blockchain,
         consensus,
-        monitoring,
+        monitoring: stage.monitoring,
         events,
         facts: Mutex::default(),
-        fatal,
-        placement,
-        acceptors: tasks,
+        fatal: stage.fatal,
+        placement: stage.placement,
+        acceptors,
         thread: Mutex::default(),
     })
 }
 
-async fn listen(
-    transport: &dyn Transport,
-    addresses: &[Address],
-) -> Result<Vec<Box<dyn Listener>>, StartError> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let listener = transport
-            .listen(*address)
-            .await
-            .map_err(|error| StartError::Listen { address: *address, error })?;
-        listeners.push(listener);
+/// The actors that the manager and the scoring talk to.
+struct Peers {
+    relay: Addr<MessageRelay>,
+    requests: Addr<RequestDesk>,
+    store: Addr<PeerStore>,
+}
+
+impl Stage {
+    fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0u8; 32];
+        self.seeds.fill_bytes(&mut seed);
+        seed
     }
-    Ok(listeners)
-}
 
-/// The addresses strangers are told: those configured, else those we listen at by name.
-fn announced(config: &Config, listening: &[Address]) -> Vec<Address> {
-    let external = &config.network.external_addresses;
-    if !external.is_empty() {
-        return external.clone();
+    fn events(&self) -> Recipient<Event> {
+        self.monitoring.clone().recipient()
     }
-    listening.iter().copied().filter(Address::is_dialable).collect()
-}
 
-/// Targets with an address, and those whose name must be looked up first.
-fn targets(named: &[PeerAddress]) -> (Vec<Target>, Vec<PeerAddress>) {
-    let target =
-        |peer: &PeerAddress| peer.address().map(|address| Target { address, expected: peer.id });
-    let unresolved = named.iter().filter(|peer| peer.address().is_none()).cloned().collect();
-    (named.iter().filter_map(target).collect(), unresolved)
-}
+    fn store(
+        &self,
+        backend: Box<dyn StoreBackend>,
+        inline: bool,
+    ) -> Result<Addr<PeerStore>, StartError> {
+        let (name, limits) = (backend.name(), QueueLimits::default());
+        let writer = if inline {
+            StoreWriter::inline(backend, limits, Box::new(|_| ()))
+        } else {
+            StoreWriter::spawn(backend, limits, Box::new(|_| ()))?
+        };
+        let lifeline = self.fatal.lifeline("store");
+        let flush = self.config.store.flush_interval.as_duration();
+        let (events, clock) = (self.events(), self.clock.clone());
+        Ok(PeerStore::new(writer, name, flush, events, clock, lifeline).start())
+    }
 
-async fn accept(mut listener: Box<dyn Listener>, accepted: Queue<Link>) {
-    loop {
-        match listener.accept().await {
-            // A full queue drops the link, which closes it: the manager is behind.
-            Ok(link) => drop(accepted.push(link)),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+    fn blockchain(&self, handlers: Handlers) -> (Addr<BlockchainBridge>, Queue<Judge>) {
+        let (queue, orders) = Queue::new("blockchain", JUDGE_QUEUE);
+        let lifeline = self.fatal.lifeline("blockchain");
+        let actor = BlockchainBridge::new(handlers, orders, self.verdicts.clone(), lifeline);
+        (start(&self.placement, &self.placement.bridges(), actor), queue)
+    }
+
+    fn relay(
+        &mut self,
+        blockchain: Queue<Judge>,
+        consensus: Queue<Judge>,
+        verdicts: QueueStream<Judged>,
+    ) -> (Addr<MessageRelay>, Queue<Arrival>) {
+        let (gossip, arrivals) = Queue::new("gossip", ARRIVALS);
+        let own = Arc::clone(&self.own);
+        let validator = own.validator.as_ref().map(|key| key.public());
+        let (settings, keypair) = (settings::relay(&self.config), own.keypair.clone());
+        let mut machine = Relay::new(settings, own.network, keypair, validator, self.seed());
+        machine.set_validators(self.config.network.validators.iter().map(|key| key.0).collect());
+        let (observations, events) = (self.observations.clone(), self.events());
+        let links = RelayLinks { blockchain, consensus, observations, events };
+        let verified = Queue::new("verified", JUDGE_QUEUE);
+        let inputs = RelayInputs { arrivals, verdicts, verified };
+        let lifeline = self.fatal.lifeline("relay");
+        let (workers, clock) = (self.workers.clone(), self.clock.clone());
+        let actor =
+            MessageRelay::new(machine, own.network, links, inputs, workers, clock, lifeline);
+        (start(&self.placement, &self.placement.relay(), actor), gossip)
+    }
+
+    fn consensus(
+        &self,
+        handlers: Handlers,
+        orders: QueueStream<Judge>,
+        relay: &Addr<MessageRelay>,
+    ) -> Addr<ConsensusBridge> {
+        let signing = Signing {
+            key: self.own.validator.clone(),
+            network: self.own.network,
+            clock: self.clock.clone(),
+            workers: self.workers.clone(),
+        };
+        let (verdicts, relay) = (self.verdicts.clone(), relay.clone().recipient());
+        let lifeline = self.fatal.lifeline("consensus");
+        let actor = ConsensusBridge::new(handlers, orders, verdicts, signing, relay, lifeline);
+        start(&self.placement, &self.placement.bridges(), actor)
+    }
+
+    fn requests(&mut self, servers: Servers) -> (Addr<RequestDesk>, Queue<Arrival>) {
+        let (questions, arrivals) = Queue::new("requests", ARRIVALS);
+        let machine = Requests::new(settings::requests(&self.config), self.seed());
+        let inputs = RequestInputs { arrivals, answers: Queue::new("answers", JUDGE_QUEUE) };
+        let (observations, clock) = (self.observations.clone(), self.clock.clone());
+        let lifeline = self.fatal.lifeline("requests");
+        let actor = RequestDesk::new(machine, servers, inputs, observations, clock, lifeline);
+        (start(&self.placement, &self.placement.relay(), actor), questions)
+    }
+
+    /// The machines of the manager and the scoring, with what the store still knew.
+    fn machines(
+        &mut self,
+        listening: &[Address],
+        own_addresses: &[Address],
+        restored: &Restored,
+    ) -> Result<(Manager, Scoring), StartError> {
+        let now = self.clock.now();
+        let own = Arc::clone(&self.own);
+        let validator = own.validator.as_ref().map(|key| key.public());
+        let identity = ManagerIdentity { node: own.id(), network: own.network, validator };
+        let mut machine = Manager::new(identity, settings::manager(&self.config), self.seed());
+        for address in listening.iter().chain(own_addresses) {
+            machine.on_listening(now, *address);
         }
-    }
-}
-
-/// Looks a host name up until it resolves, then connects to what it names.
-async fn resolve(target: PeerAddress, manager: actix::Addr<NetworkManager>) {
-    loop {
-        let host = (target.host.to_string(), target.port);
-        match tokio::net::lookup_host(host).await {
-            Ok(addresses) => {
-                let mut found = false;
-                for address in addresses {
-                    let resolved = PeerAddress {
-                        id: target.id,
-                        host: Host::Ip(address.ip()),
-                        port: address.port(),
-                    };
-                    found = manager.send(Connect { target: resolved }).await.is_ok();
-                }
-                if found {
-                    return;
-                }
-            }
-            Err(error) => tracing::warn!(%target, %error, "host name does not resolve; will retry"),
+        machine.restore(now, restored.addresses.clone(), restored.records.clone());
+        for ban in restored.bans.iter().filter(|ban| ban.until > now) {
+            machine.ban(ban.peer, ban.until, ban.address.map(|address| address.ip()));
         }
-        tokio::time::sleep(RESOLVE_RETRY).await;
+        let validators = self.config.network.validators.iter().map(|key| key.0).collect();
+        machine.set_validators(now, validators, &mut Vec::new());
+        Ok((machine, Scoring::new(settings::scoring(&self.config), now)?))
     }
-}
 
-/// The roles and capabilities a node tells of itself.
-pub(super) fn describe(config: &Config, validator: bool) -> (Roles, Capabilities) {
-    let roles = if validator { Roles::FULL.with(Roles::VALIDATOR) } else { Roles::FULL };
-    let mut capabilities = Capabilities::default();
-    if config.network.post_quantum != peerstage_core::config::PostQuantum::Classical {
-        capabilities = capabilities.with(Capabilities::HYBRID);
+    fn opening(
+        &mut self,
+        transport: Arc<dyn Transport>,
+        links: PeerLinks,
+        sessions: Queue<SessionEvent>,
+    ) -> Arc<Opening> {
+        let (own, network) = (Arc::clone(&self.own), &self.config.network);
+        let policy = settings::post_quantum(&self.config);
+        let mut handshake =
+            HandshakeConfig::new(own.keypair.clone(), own.network).with_policy(policy);
+        handshake.timeout_ms = network.handshake_timeout.as_millis();
+        Arc::new(Opening {
+            transport,
+            own,
+            handshake,
+            connection_timeout: network.connection_timeout.as_millis(),
+            timing: PeerTiming {
+                ping_interval: network.ping_interval.as_millis(),
+                ping_timeout: network.ping_timeout.as_millis(),
+                idle_timeout: network.idle_timeout.as_millis(),
+                write_timeout: network.write_timeout.as_millis(),
+            },
+            queue_bytes: self.config.limits.outbound_queue.as_usize(),
+            budget_bytes: self.config.limits.inbound_queue.as_usize(),
+            links,
+            sessions,
+            clock: self.clock.clone(),
+            workers: self.workers.clone(),
+            placement: self.placement.clone(),
+            seeds: Mutex::new(ChaCha20Rng::from_seed(self.seed())),
+        })
     }
-    if config.relay.carry_routed {
-        capabilities = capabilities.with(Capabilities::ROUTING);
+
+    fn manager(
+        &mut self,
+        machine: Manager,
+        peers: &Peers,
+        (gossip, requests): (Queue<Arrival>, Queue<Arrival>),
+        transport: Arc<dyn Transport>,
+        own_addresses: Vec<Address>,
+    ) -> (Addr<NetworkManager>, Queue<Link>) {
+        let (exchange, exchange_in) = Queue::new("exchange", EXCHANGE);
+        let (sessions, sessions_in) = Queue::<SessionEvent>::new("sessions", SESSIONS);
+        let (accepted, accepted_in) = Queue::<Link>::new("accepted", ACCEPTED);
+        let links = PeerLinks {
+            network: self.own.network,
+            gossip,
+            requests,
+            exchange,
+            body_limits: KINDS.map(|row| self.config.body_max(row.kind)),
+            observations: self.observations.clone(),
+        };
+        let opening = self.opening(transport, links, sessions);
+        let relay = peers.relay.clone();
+        let actor = NetworkManager::new(ManagerParts {
+            machine,
+            opening,
+            links: ManagerLinks {
+                relay_up: relay.clone().recipient(),
+                relay_down: relay.clone().recipient(),
+                relay_records: relay.recipient(),
+                requests_up: peers.requests.clone().recipient(),
+                requests_down: peers.requests.clone().recipient(),
+                observations: self.observations.clone(),
+                store: peers.store.clone().recipient(),
+                events: self.events(),
+            },
+            inputs: ManagerInputs {
+                sessions: sessions_in,
+                exchange: exchange_in,
+                accepted: accepted_in,
+            },
+            bootstrap: targets(&self.config.network.bootstrap),
+            persistent: targets(&self.config.network.persistent_peers),
+            own: Arc::clone(&self.own),
+            own_addresses,
+            clock: self.clock.clone(),
+            lifeline: self.fatal.lifeline("manager"),
+        });
+        (actor.start(), accepted)
     }
-    (roles, capabilities)
+
+    fn scoring(
+        &self,
+        machine: Scoring,
+        peers: &Peers,
+        manager: &Addr<NetworkManager>,
+        observations: QueueStream<Observation>,
+        restored: (Vec<BanRecord>, Vec<ScoreRecord>),
+    ) -> Addr<PeerScoring> {
+        let links = ScoringLinks {
+            relay: peers.relay.clone().recipient(),
+            requests: peers.requests.clone().recipient(),
+            manager: manager.clone().recipient(),
+            store: peers.store.clone().recipient(),
+            events: self.events(),
+        };
+        let (clock, lifeline) = (self.clock.clone(), self.fatal.lifeline("scoring"));
+        PeerScoring::new(machine, links, observations, restored, clock, lifeline).start()
+    }
 }

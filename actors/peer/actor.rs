@@ -7,7 +7,7 @@ use peerstage_core::{
 };
 
 use super::{
-    Peer, PeerOrder, Phase, WRITE_STALL_MS,
+    Peer, PeerOrder, Phase,
     streams::{Arrived, WriterReady},
 };
 use crate::{
@@ -45,7 +45,7 @@ impl Shell for Peer {
             let now = self.clock.now();
             self.outbox.ready_at(now).filter(|at| *at > now)
         } else {
-            Some(self.progress.1.plus(WRITE_STALL_MS))
+            Some(self.progress.1.plus(self.write_timeout))
         };
         earliest(self.connection.deadline(), socket)
     }

@@ -4,7 +4,7 @@ use actix::Recipient;
 use peerstage_core::{
     frame::Message,
     identity::{NetworkId, NodeId, PublicKey},
-    kinds::Kind,
+    kinds::{KINDS, Kind},
     manager::{DialFailure, DialId, SessionId},
     messages::{Hello, MessageId},
     reason::{CloseReason, Closure},
@@ -99,6 +99,19 @@ pub struct SessionGuard {
     fault: Option<Fault>,
 }
 
+/// The times a connection is held to, ms.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerTiming {
+    /// Between pings.
+    pub ping_interval: Millis,
+    /// For the answer to a ping.
+    pub ping_timeout: Millis,
+    /// For anything at all to arrive.
+    pub idle_timeout: Millis,
+    /// For the socket to take anything while bytes wait (attack row 43).
+    pub write_timeout: Millis,
+}
+
 /// Where a peer's messages go.
 #[derive(Clone)]
 pub struct PeerLinks {
@@ -110,6 +123,8 @@ pub struct PeerLinks {
     pub requests: Queue<Arrival>,
     /// Peer exchange, to the NetworkManager.
     pub exchange: Queue<Arrival>,
+    /// The longest bodies this node takes, by the position of their kind in the table.
+    pub body_limits: [usize; KINDS.len()],
     /// What is observed of the peer, to PeerScoring.
     pub observations: Queue<Observation>,
 }
@@ -163,6 +178,13 @@ impl PeerLinks {
     /// Sends an arrival to its listener. The queues hold more than all the peers' budgets, so
     /// they are only full when the node is drowning: then the message is dropped and counted.
     pub fn route(&self, arrival: Arrival) {
+        let Message { kind, body, .. } = &arrival.message;
+        // Within the protocol's limit but over ours: not for us, and nobody's fault.
+        if self.body_limits.get(kind.index()).is_some_and(|limit| body.len() > *limit) {
+            let labels = [("kind", kind.name())];
+            metrics::counter!("peerstage_over_own_limit_total", &labels).increment(1);
+            return;
+        }
         let queue = match arrival.message.kind {
             Kind::Request | Kind::Response => &self.requests,
             Kind::PeersRequest | Kind::Peers => &self.exchange,

@@ -29,7 +29,7 @@ use peerstage_core::{
     time::{Millis, Time},
 };
 
-pub use link::{Arrival, Greeting, PeerLinks, SessionEnd, SessionEvent, SessionGuard};
+pub use link::{Arrival, Greeting, PeerLinks, PeerTiming, SessionEnd, SessionEvent, SessionGuard};
 pub use outbox::{Outbox, PeerCounters};
 use streams::{Arrived, Reader, WriteBuffer, Writer, WriterReady};
 
@@ -42,8 +42,6 @@ use crate::{
 /// Sealed bytes that may wait for the socket: two full records, so that a vote that is queued
 /// now waits behind no more (measured in records, see `docs/protocol.md`).
 const WRITE_AHEAD: usize = RECORD_MAX;
-/// How long the socket may take nothing while bytes wait, ms (attack row 43: cut within 20 s).
-const WRITE_STALL_MS: Millis = 15_000;
 /// How long a goodbye may take to leave, ms.
 const GOODBYE_MS: Millis = 1_000;
 
@@ -78,6 +76,8 @@ pub struct PeerParts {
     pub terms: connection::Terms,
     /// Our greeting.
     pub hello: Hello,
+    /// How long the socket may take nothing while bytes wait, ms.
+    pub write_timeout: Millis,
     /// First ping nonce.
     pub nonce: u64,
     /// Bytes that may wait to be sent.
@@ -115,6 +115,7 @@ pub struct Peer {
     buffer: Rc<RefCell<WriteBuffer>>,
     /// Bytes written when the buffer was last seen moving, and when.
     progress: (u64, Time),
+    write_timeout: Millis,
     budget: ByteBudget,
     links: PeerLinks,
     guard: SessionGuard,
@@ -154,6 +155,7 @@ impl Peer {
                 outbox,
                 buffer,
                 progress: (0, now),
+                write_timeout: parts.write_timeout,
                 budget,
                 links,
                 guard,
@@ -288,6 +290,7 @@ impl Peer {
                 self.say_goodbye(self.clock.now(), CloseReason::HandshakeTimeout, 0);
             }
             End::PingTimeout => self.say_goodbye(self.clock.now(), CloseReason::PingTimeout, 0),
+            End::Idle => self.say_goodbye(self.clock.now(), CloseReason::Idle, 0),
             End::TooSlow => self.say_goodbye(self.clock.now(), CloseReason::SlowReader, 0),
             End::Remote { reason, retry_after_ms } => {
                 let reason = CloseReason::from_code(reason);
@@ -308,7 +311,7 @@ impl Peer {
             counters.bytes_out.store(written, std::sync::atomic::Ordering::Relaxed);
             self.progress = (written, now);
         }
-        if self.outbox.is_overflowed() || now.since(self.progress.1) >= WRITE_STALL_MS {
+        if self.outbox.is_overflowed() || now.since(self.progress.1) >= self.write_timeout {
             self.guard.set_closure(Closure::local(CloseReason::SlowReader));
             ctx.stop();
         }

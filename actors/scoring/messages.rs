@@ -152,4 +152,3 @@ pub struct TellReport {
     /// Why.
     pub why: String,
 }
-

@@ -8,8 +8,8 @@ use peerstage_core::{
     kinds::Kind,
     relay,
     scoring::{
-        Action, BanRecord, Delivery, Departure, Explanation, ScoreRecord, Scoring,
-        Service, Standing,
+        Action, BanRecord, Delivery, Departure, Explanation, ScoreRecord, Scoring, Service,
+        Standing,
     },
     time::Time,
 };

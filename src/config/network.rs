@@ -163,9 +163,6 @@ section! {
         /// The longest custom message accepted or sent. The upper bound is that of the wire
         /// format.
         pub custom_size: Size = Size::mib(1), in Size(64) => Size::mib(1);
-        /// Bytes per second one peer may send us on average, all kinds together; twice that in
-        /// one second. A guess: a quarter of a gigabit's second of 125 MB.
-        pub bytes_per_second: Size = Size::mib(32), in Size::kib(1) => Size::gib(16);
         /// Handshakes per second that may be begun by strangers, all together. Below Monad's
         /// 300; each costs up to 1 ms of CPU, so this is a fifth of a core.
         pub handshakes_per_second: u32 = 200, in 1 => 100_000;

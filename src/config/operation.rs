@@ -1,4 +1,4 @@
-//! The sections about running a node: store, administration, metrics, logs, monitoring.
+//! The sections about running a node: store, administration, metrics, logs.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -15,8 +15,6 @@ section! {
         pub backend: Backend = Backend::Auto;
         /// Their file or folder, relative to node.data_dir.
         pub path: PathBuf = PathBuf::from("peers");
-        /// Memory for its cache. A guess: a peer takes about 1 KiB, so it holds them all.
-        pub cache: Size = Size::mib(16), in Size::mib(1) => Size::gib(16);
         /// How long a change may wait to be written together with others. Bans and the
         /// identity are written at once. A guess: what a crash may cost.
         pub flush_interval: Span = Span::seconds(1), in Span::millis(10) => Span::minutes(1);
@@ -56,17 +54,5 @@ section! {
         /// Lines per second of one kind at most, so that nobody can flood the log.
         /// A guess: five kinds stay below 100 lines a second.
         pub lines_per_second: u32 = 20, in 1 => 100_000;
-    }
-}
-
-section! {
-    /// What the node watches in itself.
-    pub struct Monitoring in monitoring {
-        /// How often a network status is taken. A guess.
-        pub interval: Span = Span::seconds(10), in Span::millis(100) => Span::hours(1);
-        /// Network statuses remembered. An hour of the default interval.
-        pub history_limit: u32 = 360, in 1 => 100_000;
-        /// Peers in the list of the best. A guess: what fits a screen.
-        pub top_peers: u32 = 10, in 1 => 10_000;
     }
 }

@@ -136,7 +136,7 @@ fn a_wrong_value_is_told_what_is_expected() {
             .starts_with("node.toml:2:13: network.max_peers expects")
     );
     assert!(complaint("[scoring]\nhysteresis = nan\n").contains("out of range"));
-    assert!(complaint("[store]\ncache = '10MB'\n").contains("\"MB\" is no unit of size"));
+    assert!(complaint("[limits]\ninbound_queue = '10MB'\n").contains("\"MB\" is no unit of size"));
     assert!(complaint("[log]\nlevel = 3\n").contains("\"error\", \"warn\""));
 }
 
@@ -147,7 +147,7 @@ fn all_problems_of_all_layers_are_reported_at_once() {
         .environment([
             ("PEERSTAGE_NETWORK__MAX_PEARS", "3"),
             ("PEERSTAGE_NETWORK_MAX_PEERS", "3"),
-            ("PEERSTAGE_STORE__CACHE", "much"),
+            ("PEERSTAGE_STORE__FLUSH_INTERVAL", "much"),
         ])
         .flags(["max_peers", "scoring.histeresis=1"]);
     let all = complaints(layers);
@@ -159,7 +159,7 @@ fn all_problems_of_all_layers_are_reported_at_once() {
          PEERSTAGE_NETWORK__MAX_PEERS",
         "environment PEERSTAGE_NETWORK__MAX_PEARS: unknown key \"max_pears\" in [network]; did you \
          mean \"max_peers\"?",
-        "environment PEERSTAGE_STORE__CACHE: store.cache expects a size",
+        "environment PEERSTAGE_STORE__FLUSH_INTERVAL: store.flush_interval expects",
         "flag max_peers: expected section.key=value",
         "flag scoring.histeresis=1: unknown key \"histeresis\" in [scoring]; did you mean \"hysteresis\"?",
     ];

@@ -21,6 +21,7 @@ fn terms() -> Terms {
         handshake_hash: [3; 32],
         ping_interval: 20_000,
         ping_timeout: 10_000,
+        idle_timeout: 60_000,
         hello_timeout: 5_000,
     }
 }
@@ -31,6 +32,7 @@ fn hello(validator: Option<ValidatorProof>) -> Hello {
         record: Capped::default(),
         height: 0,
         observed: "1.2.3.4:5".parse().unwrap(),
+        metadata: Capped::default(),
         validator,
     }
 }

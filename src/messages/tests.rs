@@ -27,13 +27,14 @@ fn connection_messages_have_golden_bytes() {
             record: Capped::first([0xaa, 0xbb]),
             height: 702_861,
             observed: "1.2.3.4:5".parse().unwrap(),
+            metadata: Capped::first([(Text::cut("x"), Text::cut("yz"))]),
             validator: Some(ValidatorProof {
                 key: PublicKey([1; 32]),
                 signature: Signature([2; 64]),
             }),
         },
         &format!(
-            "0300000000000000612f310200000000000000aabb8db90a000000000000000000000000000000ffff01020304050001{}{}",
+            "0300000000000000612f310200000000000000aabb8db90a000000000000000000000000000000ffff01020304050001000000000000000100000000000000780200000000000000797a01{}{}",
             "01".repeat(32),
             "02".repeat(64)
         ),
