@@ -9,3 +9,7 @@
 
 #[path = "cluster/meeting.rs"]
 mod meeting;
+#[path = "cluster/seeds.rs"]
+mod seeds;
+#[path = "cluster/traffic.rs"]
+mod traffic;

@@ -354,6 +354,12 @@ impl Member {
         self.node
     }
 
+    /// How often the node was started.
+    #[must_use]
+    pub fn lives(&self) -> u64 {
+        self.lives
+    }
+
     /// The node's clock, to let it jump.
     #[must_use]
     pub fn clock(&self) -> &Clock {

@@ -1,52 +1,46 @@
-//! Everybody meets, and everything arrives exactly once: on both transports.
+//! Everybody meets, and everything arrives exactly once: the same story on both transports.
 
 use std::time::Duration;
 
 use peerstage::{
-    Block, Transaction, Vote,
-    core::kinds::Kind,
+    core::requests::Target,
     testkit::{
-        cluster::{Cluster, World},
+        cluster::{Cluster, ECHO, World},
         run_virtual,
     },
     transport::sim::SimConfig,
 };
 
+use crate::traffic::Traffic;
+
 const NODES: usize = 8;
 const VALIDATORS: usize = 4;
 
 /// The story that both worlds must tell: meet through one address, spread blocks, transactions
-/// and votes, ask a question.
+/// and votes, ask a question, ban somebody, stop.
 async fn the_story(world: World) {
     let mut cluster = Cluster::new(world, 1).with_validators(VALIDATORS);
-    cluster.start(NODES).await.unwrap();
-    let met = cluster.until_met(3, Duration::from_secs(20)).await.expect("everybody meets");
-    eprintln!("everybody has 3 peers after {} ms", met.as_millis());
-    for index in 0..NODES {
-        let network = cluster.network(index);
-        network.broadcast(Block::from(format!("block {index}").into_bytes())).await.unwrap();
-        network.broadcast(Transaction::from(format!("tx {index}").into_bytes())).await.unwrap();
-    }
-    for index in 0..VALIDATORS {
-        let vote = Vote::from(format!("vote {index}").into_bytes());
-        cluster.network(index).broadcast(vote).await.unwrap();
-    }
-    let all = async |cluster: &Cluster| {
-        cluster.members().iter().enumerate().all(|(index, member)| {
-            let validators = if index < VALIDATORS { VALIDATORS - 1 } else { 0 };
-            member.inbox().counts().len() >= 2 * (NODES - 1) + validators
-        })
+    let all: Vec<usize> = cluster.start(NODES).await.unwrap().collect();
+    let met = cluster.until_met(NODES - 1, Duration::from_secs(20)).await;
+    println!("everybody knows everybody after {} ms", met.expect("they meet").as_millis());
+
+    let mut traffic = Traffic::default();
+    traffic.send_from(&cluster, &all).await;
+    traffic.vote_from(&cluster, &all[..VALIDATORS]).await;
+    let limit = Duration::from_secs(10);
+    let spread = traffic.until_everywhere(&cluster, &all, VALIDATORS, limit).await;
+    println!("everything is everywhere after {} ms", spread.as_millis());
+
+    let asked = cluster.network(1).request(Target::Any, ECHO, "how are you?", limit).await;
+    assert_eq!(asked.unwrap(), "how are you?");
+
+    let (banned, banning) = (cluster.member(7).node(), cluster.network(2));
+    banning.ban(banned, "a test", None).await.unwrap();
+    let gone = async |cluster: &Cluster| {
+        cluster.network(2).peer(banned).await.is_ok_and(|peer| peer.is_none())
     };
-    let spread = cluster.until(Duration::from_secs(10), all).await;
-    for (index, member) in cluster.members().iter().enumerate() {
-        let counts = member.inbox().counts();
-        let votes = counts.keys().filter(|(kind, _)| *kind == Kind::Vote).count();
-        let expected = if index < VALIDATORS { VALIDATORS - 1 } else { 0 };
-        assert_eq!(votes, expected, "votes of node {index}");
-        assert_eq!(counts.len(), 2 * (NODES - 1) + expected, "node {index} misses messages");
-        assert!(counts.values().all(|count| *count == 1), "node {index} got one twice");
-    }
-    eprintln!("everything is everywhere after {} ms", spread.unwrap().as_millis());
+    cluster.until(limit, gone).await.expect("a banned peer is disconnected");
+    traffic.assert_exactly_once(&cluster, &all, VALIDATORS);
     cluster.shutdown_all().await;
 }
 
