@@ -26,7 +26,7 @@ const SETTLE: Duration = Duration::from_secs(20);
 #[allow(dead_code, reason = "guards are there to be dropped")]
 enum Fault {
     Network(FaultGuard),
-    Clock(faults::ClockJump),
+    Clock(usize, faults::ClockJump),
     Crash(usize),
 }
 
@@ -58,7 +58,7 @@ fn draw(rng: &mut ChaCha8Rng, cluster: &Cluster) -> Fault {
         4 => {
             let ms = rng.random_range(-3_600_000..3_600_000);
             println!("the clock of node {node} jumps {ms} ms");
-            Fault::Clock(faults::clock_jump(cluster.member(node).clock(), ms))
+            Fault::Clock(node, faults::clock_jump(cluster.member(node).clock(), ms))
         }
         _ => {
             println!("node {node} crashes");
@@ -77,27 +77,27 @@ async fn a_run(seed: u64) -> [u8; 32] {
     let mut fault: Option<Fault> = None;
     for second in 0..FAULTY_S {
         if second % 4 == 3 {
-            end(&mut cluster, fault.take()).await;
+            end(&mut cluster, &mut traffic, fault.take()).await;
         } else if second % 4 == 0 {
             let drawn = draw(&mut rng, &cluster);
             if let Fault::Crash(node) = drawn {
+                traffic.crashed(&cluster, node);
                 cluster.crash(node).await;
                 // What it is handed in its next life, it is handed for the first time.
                 cluster.member(node).inbox().clear();
             }
             fault = Some(drawn);
         }
-        let jumped = matches!(fault, Some(Fault::Clock(_)));
         let from = rng.random_range(0..NODES);
         if cluster.member(from).network().is_some() {
-            let kinds = if from < VALIDATORS && !jumped { 3 } else { 2 };
+            let kinds = if from < VALIDATORS { 3 } else { 2 };
             let kind = [Kind::Block, Kind::Transaction, Kind::Vote][rng.random_range(0..kinds)];
             println!("second {second}: {kind} of node {from}");
             traffic.send(&cluster, from, kind).await;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    end(&mut cluster, fault.take()).await;
+    end(&mut cluster, &mut traffic, fault.take()).await;
     traffic.until_everywhere(&cluster, &all, VALIDATORS, SETTLE).await;
     traffic.assert_exactly_once(&cluster, &all, VALIDATORS);
     for index in &all {
@@ -106,9 +106,11 @@ async fn a_run(seed: u64) -> [u8; 32] {
     cluster.simulation().digest()
 }
 
-async fn end(cluster: &mut Cluster, fault: Option<Fault>) {
-    if let Some(Fault::Crash(node)) = fault {
-        cluster.restart(node).await.unwrap();
+async fn end(cluster: &mut Cluster, traffic: &mut Traffic, fault: Option<Fault>) {
+    match fault {
+        Some(Fault::Crash(node)) => cluster.restart(node).await.unwrap(),
+        Some(Fault::Clock(node, _)) => traffic.clock_was_wrong(cluster, node),
+        Some(Fault::Network(_)) | None => {}
     }
 }
 
