@@ -139,6 +139,11 @@ impl Core {
     /// Ends every actor in order; the manager has said its goodbyes before.
     pub(super) async fn stop(&self) {
         let _ = self.store.send(CloseStore).await;
+        self.crash().await;
+    }
+
+    /// Ends every actor and every thread, without goodbyes and without closing the store.
+    pub(super) async fn crash(&self) {
         self.halt().await;
         self.placement.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -147,8 +152,7 @@ impl Core {
         }
     }
 
-    /// Ends every actor at once, without goodbyes and without closing the store.
-    pub(super) async fn halt(&self) {
+    async fn halt(&self) {
         self.acceptors.iter().for_each(AbortHandle::abort);
         let _ = self.manager.send(Stop).await;
         let _ = self.relay.send(Stop).await;

@@ -314,7 +314,7 @@ impl Network {
     /// process does. For tests.
     #[doc(hidden)]
     pub async fn crash(&self) {
-        self.core.halt().await;
+        self.core.crash().await;
     }
 
     /// Makes a core actor panic; whether there is one of that name. For tests.
