@@ -243,7 +243,10 @@ fn damaged_records_are_held_to_the_limits() {
     let peer = world.connect(1);
     world.scoring.on_block(world.now, peer, Delivery::First, &mut world.out);
     let record = world.scoring.record(world.now, peer).unwrap();
-    let text = serde_json::to_string(&record).unwrap().replace("10000", "2147483647");
+    let text = serde_json::to_string(&record).unwrap();
+    // With its comma, so that only numbers are meant and not the digits of the id.
+    let text = text.replace("10000,", "2147483647,");
+    assert!(text.contains("2147483647"), "{text}");
     let damaged: ScoreRecord = serde_json::from_str(&text).unwrap();
     let mut next = World::strict();
     next.scoring.on_restored(next.now, Vec::new(), vec![damaged], &mut next.out);
