@@ -29,11 +29,18 @@ pub(super) struct Attack<'d, 'a> {
     drive: &'d mut Drive<'a>,
     hostile: &'a NodePlan,
     replay: &'d Replay,
+    /// The honest nodes that are connected to it, and so can judge it.
+    judges: Vec<usize>,
 }
 
 impl<'d, 'a> Attack<'d, 'a> {
     pub(super) fn new(drive: &'d mut Drive<'a>, hostile: &'a NodePlan, replay: &'d Replay) -> Self {
-        Attack { drive, hostile, replay }
+        let views = drive.views();
+        let meets =
+            |index: usize| views.get(index).is_some_and(|v| v.peers.contains(&hostile.node));
+        let honest = drive.plan.honest().map(|node| node.index);
+        let judges = honest.filter(|index| meets(*index)).collect();
+        Attack { drive, hostile, replay, judges }
     }
 
     pub(super) async fn run(mut self) -> Result<(), LocalnetError> {
@@ -44,10 +51,10 @@ impl<'d, 'a> Attack<'d, 'a> {
         self.send(Kind::Custom, TOPIC, &notes).await?;
         self.refused("spam", transactions.len() + notes.len()).await;
         self.send(Kind::Block, Topic(0), &[invalid_block(self.replay)]).await?;
-        let (liar, honest) = (self.hostile.node, self.drive.plan.honest().count());
-        let banned =
-            self.drive.of_honest(move |view: &View| usize::from(view.banned.contains(&liar)));
-        self.drive.until("bans", honest, STEP_TIMEOUT, banned).await;
+        let liar = self.hostile.node;
+        let banned = move |view: &View| usize::from(view.banned.contains(&liar));
+        let banned = self.drive.of(self.judges.clone(), banned);
+        self.drive.until("bans", self.judges.len(), STEP_TIMEOUT, banned).await;
         Ok(())
     }
 
@@ -59,13 +66,12 @@ impl<'d, 'a> Attack<'d, 'a> {
         Ok(())
     }
 
-    /// Until every honest node has refused so many messages.
+    /// Until every judge has refused so many messages.
     async fn refused(&mut self, name: &str, each: usize) {
-        let honest = self.drive.plan.honest().count();
         let refused =
             move |view: &View| usize::try_from(view.facts.refused).unwrap_or(usize::MAX).min(each);
-        let refused = self.drive.of_honest(refused);
-        self.drive.until(name, honest * each, STEP_TIMEOUT, refused).await;
+        let refused = self.drive.of(self.judges.clone(), refused);
+        self.drive.until(name, self.judges.len() * each, STEP_TIMEOUT, refused).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Gathers the report: views of the nodes, and what their Admin actors answer.
 
-use peerstage_core::time::Time;
+use peerstage_core::{identity::NodeId, time::Time};
 
 use super::{
     LocalnetError,
@@ -28,7 +28,7 @@ pub(super) async fn report(
     let mut nodes = Vec::new();
     for node in &plan.nodes {
         let view = views.get(node.index).cloned().unwrap_or_default();
-        let peers = met.get(node.index).map_or(0, |view| view.peers.len());
+        let peers = met.get(node.index).map(|view| view.peers.as_slice()).unwrap_or_default();
         nodes.push(node_report(drive, node, &view, peers, replays, &taken).await);
     }
     let explained = match plan.hostile() {
@@ -58,6 +58,7 @@ pub(super) async fn report(
             transactions,
             validators: plan.validators(),
             degree_min: plan.degree_min(),
+            all_meet_hostile: plan.is_small(),
             degree_max: plan.nodes.iter().map(|node| plan.degree_max(node)).collect(),
         },
     };
@@ -75,7 +76,7 @@ async fn node_report(
     drive: &Drive<'_>,
     node: &NodePlan,
     view: &View,
-    peers: usize,
+    peers: &[NodeId],
     replays: &[Replay],
     taken: &[Time],
 ) -> NodeReport {
@@ -108,7 +109,7 @@ async fn node_report(
         node: node.node.to_string(),
         socket: node.socket(),
         process: drive.launched.process(node.index),
-        peers,
+        peers: peers.len(),
         transactions: view.facts.transactions,
         blocks: view.facts.blocks.iter().map(times).collect(),
         proposals: view.facts.proposals,
@@ -118,6 +119,7 @@ async fn node_report(
         bytes_out: traffic.bytes_out,
         duplicates: kinds.values().map(|kind| kind.duplicates).sum(),
         refused: view.facts.refused,
+        met_hostile: hostile.is_some_and(|hostile| peers.contains(&hostile)),
         banned_hostile: hostile.is_some_and(|hostile| view.banned.contains(&hostile)),
         problems,
     }

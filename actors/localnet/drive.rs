@@ -80,13 +80,17 @@ impl<'a> Drive<'a> {
     /// hostile node has everybody.
     async fn meet(&mut self) {
         let (least, validators) = (self.plan.degree_min(), self.plan.validators());
+        let hostile_least = match self.plan.is_small() {
+            true => self.plan.nodes.len() - 1,
+            false => least,
+        };
         let nodes = self.plan.nodes.len();
         let parts: Vec<Part> = self.plan.nodes.iter().map(|node| node.part).collect();
         let met = move |views: &[View]| {
             let met = |(view, part): (&View, &Part)| match part {
                 Part::Validator => view.peers.len() >= least && view.validators + 1 >= validators,
                 Part::Observer => view.peers.len() >= least,
-                Part::Hostile => view.peers.len() + 1 >= nodes,
+                Part::Hostile => view.peers.len() >= hostile_least,
             };
             views.iter().zip(&parts).filter(|pair| met((pair.0, pair.1))).count()
         };
@@ -143,8 +147,16 @@ impl<'a> Drive<'a> {
         &self,
         count: impl Fn(&View) -> usize + 'static,
     ) -> impl Fn(&[View]) -> usize + 'static {
-        let honest: Vec<usize> = self.plan.honest().map(|node| node.index).collect();
-        move |views| honest.iter().filter_map(|index| views.get(*index)).map(&count).sum()
+        self.of(self.plan.honest().map(|node| node.index).collect(), count)
+    }
+
+    /// The sum of a count over some nodes.
+    pub(super) fn of(
+        &self,
+        nodes: Vec<usize>,
+        count: impl Fn(&View) -> usize + 'static,
+    ) -> impl Fn(&[View]) -> usize + 'static {
+        move |views| nodes.iter().filter_map(|index| views.get(*index)).map(&count).sum()
     }
 
     /// Waits until `count` has reached `total`, a node is in trouble, or the time is over; whether

@@ -192,6 +192,10 @@ async fn supervise(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError>
         interrupted = interrupt() => interrupted.and(Err(LocalnetError::Interrupted)),
     };
     progress.finish();
+    if args.keep_running && matches!(finished, Ok(()) | Err(LocalnetError::Failed(_))) {
+        // What the run came to is known; the rest is up to whoever explores.
+        interrupt().await?;
+    }
     launched.stop().await;
     let in_order = matches!(finished, Ok(()) | Err(LocalnetError::Interrupted));
     let keep_files = args.dir.is_some() || !in_order;
@@ -220,10 +224,8 @@ async fn perform(
     } else {
         print!("{}", tables::render(&report));
     }
-    if args.keep_running {
+    if args.keep_running && !json {
         print!("{}", tables::commands(&report));
-        // Whether it passed is known; the rest is up to whoever explores.
-        interrupt().await?;
     }
     match report.failures.len() {
         0 => Ok(()),

@@ -113,6 +113,12 @@ impl Plan {
         self.nodes.iter().find(|node| node.part == Part::Hostile)
     }
 
+    /// Whether everybody has room for the hostile node, so that everybody must judge it. In a
+    /// larger network it meets whom it can.
+    pub(super) fn is_small(&self) -> bool {
+        self.settings.nodes - 1 <= self.settings.most
+    }
+
     pub(super) fn validators(&self) -> usize {
         self.settings.validators.len()
     }
@@ -180,6 +186,9 @@ impl Settings {
         let least = self.least.min(self.nodes - 1).saturating_sub(overlay).max(1);
         let whole = degree_max >= self.nodes - 1;
         let peers_max = if whole { 2 * self.nodes } else { degree_max - overlay };
+        // Both directions together make the degree.
+        let outbound_max = self.least.min(peers_max / 2).max(OUTBOUND);
+        let inbound_max = peers_max - outbound_max;
         let (nodes, floor) = (2 * self.nodes, BAN_FLOOR.min((self.nodes - 1) / 2).min(self.least));
         let mut text = String::from("# Written by `peerstage localnet`.\n");
         let _ = write!(
@@ -188,7 +197,7 @@ impl Settings {
              [network]\nname = {network}\nvalidators = [{validators}]\n\
              listen_address = \"127.0.0.1\"\nlisten_port = 0\nallow_private_addresses = true\n\
              bootstrap = [{bootstrap}]\nmin_peers = {least}\nwished_outbound = {OUTBOUND}\n\
-             max_outbound = {outbound_max}\nmax_peers = {peers_max}\nmax_inbound = {peers_max}\n\
+             max_outbound = {outbound_max}\nmax_peers = {peers_max}\nmax_inbound = {inbound_max}\n\
              max_outbound_per_group = {nodes}\nmax_inbound_per_group = {nodes}\n\
              max_inbound_per_ip = {nodes}\n\
              discovery_interval = \"1500ms\"\ndial_backoff_base = \"250ms\"\n\
@@ -199,7 +208,6 @@ impl Settings {
             folder = quoted(&node.folder.to_string_lossy()),
             network = quoted(&self.network),
             validators = validators.join(", "),
-            outbound_max = self.least,
         );
         text
     }

@@ -90,6 +90,8 @@ pub struct NodeReport {
     pub duplicates: u64,
     /// Messages it refused.
     pub refused: u64,
+    /// Whether it was connected to the hostile node, and so could judge it.
+    pub met_hostile: bool,
     /// Whether it has banned the hostile node.
     pub banned_hostile: bool,
     /// What went wrong with its orders, or that it ended.
@@ -150,6 +152,8 @@ pub(super) struct Expected {
     pub(super) degree_min: usize,
     /// By node.
     pub(super) degree_max: Vec<usize>,
+    /// Whether everybody had room for the hostile node.
+    pub(super) all_meet_hostile: bool,
 }
 
 impl Report {
@@ -188,7 +192,8 @@ impl Report {
             fail(format!("verified {extra} blocks that nobody replayed"));
         }
         self.check_votes(node, &mut fail);
-        if self.hostile.is_some() && !node.banned_hostile {
+        let must_ban = node.met_hostile || self.expected.all_meet_hostile;
+        if self.hostile.is_some() && must_ban && !node.banned_hostile {
             fail("did not ban the hostile node".to_owned());
         }
         failures
@@ -244,6 +249,7 @@ mod tests {
             bytes_out: 0,
             duplicates: 0,
             refused: 0,
+            met_hostile: true,
             banned_hostile: true,
             problems: Vec::new(),
         }
@@ -270,6 +276,7 @@ mod tests {
                 validators: 2,
                 degree_min: 3,
                 degree_max: vec![3; 4],
+                all_meet_hostile: true,
             },
         }
     }

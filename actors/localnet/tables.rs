@@ -64,6 +64,7 @@ fn nodes(report: &Report) -> Table {
         let banned = match (&report.hostile, node.part) {
             (None, _) | (_, Part::Hostile) => "-",
             _ if node.banned_hostile => "yes",
+            _ if !node.met_hostile => "-",
             _ => "no",
         };
         let row = [
