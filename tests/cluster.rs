@@ -13,3 +13,7 @@ mod meeting;
 mod seeds;
 #[path = "cluster/traffic.rs"]
 mod traffic;
+#[path = "cluster/faults.rs"]
+mod faults;
+#[path = "cluster/validators.rs"]
+mod validators;
