@@ -210,6 +210,9 @@ impl NetworkManager {
             SessionEvent::AcceptFailed { session, reason } => {
                 metrics::counter!("peerstage_handshakes_failed_total", "reason" => reason)
                     .increment(1);
+                if let Some(address) = self.sessions.get(&session).map(|s| s.address) {
+                    self.event(What::AcceptFailed { address, reason: reason.to_owned() });
+                }
                 self.ended(session, Closure::local(CloseReason::HandshakeFailed), now, out);
             }
             SessionEvent::Greeted(greeting) => self.greeted(*greeting, now, out),
