@@ -43,7 +43,12 @@ async fn misbehave(mut peer: Hostile, way: usize) {
 }
 
 /// A hostile host comes to every honest node again and again, each time with another trick.
-async fn torment(transport: impl Transport + 'static, victims: Vec<Address>, seed: u8, cluster_clock: peerstage::clock::Clock) {
+async fn torment(
+    transport: impl Transport + 'static,
+    victims: Vec<Address>,
+    seed: u8,
+    cluster_clock: peerstage::clock::Clock,
+) {
     for round in 0..10usize {
         for (index, victim) in victims.iter().enumerate() {
             let Ok(link) = transport.dial(*victim).await else { continue };
@@ -92,7 +97,10 @@ fn a_hostile_third_bans_no_honest_node_and_stops_no_message() {
             }
             for peer in cluster.network(*index).peers().await.unwrap() {
                 let honest = honest.contains(&peer.peer);
-                assert!(!honest || peer.score >= 0.0, "node {index} blames an honest one: {peer:?}");
+                assert!(
+                    !honest || peer.score >= 0.0,
+                    "node {index} blames an honest one: {peer:?}"
+                );
             }
         }
         println!("{banned} bans of hostile nodes");
