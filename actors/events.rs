@@ -57,6 +57,13 @@ pub enum What {
         /// The stable name of the reason.
         reason: String,
     },
+    /// A stranger connected to us and never became a peer.
+    AcceptFailed {
+        /// Where from.
+        address: Address,
+        /// The stable name of the reason.
+        reason: String,
+    },
     /// A block, transaction, proposal, vote or custom message arrived for the first time.
     Received {
         /// Its kind.
@@ -110,6 +117,7 @@ impl What {
             What::PeerConnected { .. } => "peer_connected",
             What::PeerDisconnected { .. } => "peer_disconnected",
             What::DialFailed { .. } => "dial_failed",
+            What::AcceptFailed { .. } => "accept_failed",
             What::Received { .. } => "received",
             What::ScoreChanged { .. } => "score_changed",
             What::PeerBanned { .. } => "peer_banned",

@@ -7,9 +7,20 @@
     reason = "a story that goes wrong must fail loudly"
 )]
 
+#[path = "cluster/byzantine.rs"]
+mod byzantine;
+#[path = "cluster/connections.rs"]
+mod connections;
+#[path = "cluster/faults.rs"]
+mod faults;
+#[allow(dead_code, reason = "the attacks need all of it")]
+#[path = "attacks/hostile.rs"]
+mod hostile;
 #[path = "cluster/meeting.rs"]
 mod meeting;
 #[path = "cluster/seeds.rs"]
 mod seeds;
 #[path = "cluster/traffic.rs"]
 mod traffic;
+#[path = "cluster/validators.rs"]
+mod validators;

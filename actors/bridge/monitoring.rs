@@ -112,8 +112,17 @@ fn log(what: &What) {
             let by = if closure.by_remote { "remote" } else { "us" };
             tracing::info!(peer = %peer.short(), %address, reason, by, score, connected_ms, "peer disconnected");
         }
+        What::DialFailed { address, reason } if is_mistake(reason) => {
+            tracing::info!(%address, reason, "dial failed");
+        }
         What::DialFailed { address, reason } => {
             tracing::debug!(%address, reason, "dial failed");
+        }
+        What::AcceptFailed { address, reason } if is_mistake(reason) => {
+            tracing::info!(%address, reason, "inbound connection failed");
+        }
+        What::AcceptFailed { address, reason } => {
+            tracing::debug!(%address, reason, "inbound connection failed");
         }
         What::PeerBanned { peer, until, reason } => {
             tracing::warn!(peer = %peer.short(), %until, reason, "peer banned");
@@ -122,4 +131,9 @@ fn log(what: &What) {
         What::Alarm { name, text } => tracing::error!(name, text, "alarm"),
         What::ScoreChanged { .. } | What::Received { .. } => {}
     }
+}
+
+/// Whether a handshake failed for what an operator got wrong and should see, on either side.
+fn is_mistake(reason: &str) -> bool {
+    matches!(reason, "wrong_network" | "unsupported_version" | "self_connection")
 }

@@ -132,6 +132,10 @@ impl NetworkManager {
             ctx.add_stream(inputs.exchange);
             ctx.add_stream(inputs.accepted);
         }
+        // What the store still knew.
+        let restored = self.machine.book().entries().filter_map(|entry| entry.peer);
+        let restored: Vec<NodeId> = restored.collect();
+        self.tell_records(&restored);
         let (bootstrap, persistent) = self.start.take().unwrap_or_default();
         step(self, ctx, |actor, now, out| {
             actor.machine.on_start(now, &bootstrap, &persistent, out);
@@ -210,6 +214,9 @@ impl NetworkManager {
             SessionEvent::AcceptFailed { session, reason } => {
                 metrics::counter!("peerstage_handshakes_failed_total", "reason" => reason)
                     .increment(1);
+                if let Some(address) = self.sessions.get(&session).map(|s| s.address) {
+                    self.event(What::AcceptFailed { address, reason: reason.to_owned() });
+                }
                 self.ended(session, Closure::local(CloseReason::HandshakeFailed), now, out);
             }
             SessionEvent::Greeted(greeting) => self.greeted(*greeting, now, out),
@@ -278,7 +285,12 @@ impl NetworkManager {
         let records: Result<Vec<_>, _> =
             peers.records.iter().map(|bytes| SignedRecord::decode(bytes)).collect();
         match records {
-            Ok(records) => self.machine.on_records(now, peer, records, out),
+            Ok(records) => {
+                let nodes = records.iter().map(|r| r.record.public_key.node_id());
+                let nodes: Vec<NodeId> = nodes.collect();
+                self.machine.on_records(now, peer, records, out);
+                self.tell_records(&nodes);
+            }
             Err(_) => drop(self.links.observations.push(malformed)),
         }
     }
@@ -287,6 +299,14 @@ impl NetworkManager {
     fn see_record(&self, record: &SignedRecord) {
         if let Ok(record) = record.clone().verify(&self.own.network, self.clock.wall()) {
             self.tell_record(&record);
+        }
+    }
+
+    /// The relay needs the keys of nodes that were never met most of all: messages to them are
+    /// sealed and routed.
+    fn tell_records(&self, nodes: &[NodeId]) {
+        for record in nodes.iter().filter_map(|node| self.machine.book().record(node)) {
+            self.tell_record(record);
         }
     }
 

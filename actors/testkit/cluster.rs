@@ -93,6 +93,13 @@ impl Cluster {
         }
     }
 
+    /// Nodes of the network with this name; without it, of `cluster`.
+    #[must_use]
+    pub fn named(mut self, chain: &str) -> Self {
+        chain.clone_into(&mut self.chain);
+        self
+    }
+
     /// The first so many nodes are validators.
     #[must_use]
     pub fn with_validators(mut self, count: usize) -> Self {

@@ -184,6 +184,21 @@ impl Hostile {
         let last = script.last().expect("the node answered");
         let established = script.end.take().expect("an end").expect("a session");
         assert!(raw.send(&last).await);
+        Hostile::new(raw, *established)
+    }
+
+    /// As [`Hostile::shake_hands`], with a node that may refuse.
+    pub(crate) async fn try_shake_hands(mut raw: Raw, seed: u8) -> Option<Hostile> {
+        let mut script = Script::new(settings(seed), u64::from(seed));
+        raw.send(&script.first()).await.then_some(())?;
+        script.listen(&mut raw).await;
+        let last = script.last()?;
+        let established = script.end.take()?.ok()?;
+        raw.send(&last).await.then_some(())?;
+        Some(Hostile::new(raw, *established))
+    }
+
+    fn new(raw: Raw, established: Established) -> Hostile {
         let node = established.remote.node_id();
         let (sealer, opener) = established.transport.split();
         let assembler = Assembler::default();
@@ -191,9 +206,14 @@ impl Hostile {
         Hostile { raw, node, sealer, opener, unread, assembler, arrived: Vec::new() }
     }
 
+    /// As [`Hostile::say_hello`]; whether the node took it.
+    pub(crate) async fn try_say_hello(&mut self, seed: u8, now: Time) -> bool {
+        self.send(Kind::Hello, &codec::encode(&hello(seed, now)).unwrap()).await
+    }
+
     /// A greeting as it should be.
     pub(crate) async fn say_hello(&mut self, seed: u8, now: Time) {
-        assert!(self.send(Kind::Hello, &codec::encode(&hello(seed, now)).unwrap()).await);
+        assert!(self.try_say_hello(seed, now).await);
     }
 
     /// Sends a message without a header.

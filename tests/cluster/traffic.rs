@@ -11,7 +11,7 @@ use peerstage::{
 
 /// What was sent so far, by whom.
 #[derive(Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     sent: Vec<Sent>,
     /// Nodes that need not get a message, by its place in `sent`.
     excused: BTreeSet<(usize, usize)>,
@@ -27,7 +27,7 @@ struct Sent {
 
 impl Traffic {
     /// A node spreads a message of its own.
-    pub async fn send(&mut self, cluster: &Cluster, from: usize, kind: Kind) {
+    pub(crate) async fn send(&mut self, cluster: &Cluster, from: usize, kind: Kind) {
         let text = format!("{kind} {} of node {from}", self.sent.len());
         let body = Bytes::from(text.into_bytes());
         let life = cluster.member(from).lives();
@@ -42,7 +42,7 @@ impl Traffic {
     }
 
     /// A block and a transaction of each of these nodes.
-    pub async fn send_from(&mut self, cluster: &Cluster, nodes: &[usize]) {
+    pub(crate) async fn send_from(&mut self, cluster: &Cluster, nodes: &[usize]) {
         for node in nodes {
             self.send(cluster, *node, Kind::Block).await;
             self.send(cluster, *node, Kind::Transaction).await;
@@ -50,14 +50,14 @@ impl Traffic {
     }
 
     /// A vote of each of these nodes.
-    pub async fn vote_from(&mut self, cluster: &Cluster, nodes: &[usize]) {
+    pub(crate) async fn vote_from(&mut self, cluster: &Cluster, nodes: &[usize]) {
         for node in nodes {
             self.send(cluster, *node, Kind::Vote).await;
         }
     }
 
     /// A node has crashed: what nobody else has is lost with it.
-    pub fn crashed(&mut self, cluster: &Cluster, node: usize) {
+    pub(crate) fn crashed(&mut self, cluster: &Cluster, node: usize) {
         for (place, sent) in self.sent.iter().enumerate() {
             let holds = |(index, member): (usize, &Member)| {
                 let wrote_it = sent.from == index && sent.life == member.lives();
@@ -72,7 +72,7 @@ impl Traffic {
 
     /// The clock of a node was wrong until now: it may have refused votes for their stamps, and
     /// others hers.
-    pub fn clock_was_wrong(&mut self, cluster: &Cluster, wrong: usize) {
+    pub(crate) fn clock_was_wrong(&mut self, cluster: &Cluster, wrong: usize) {
         for (place, sent) in self.sent.iter().enumerate().filter(|(_, s)| s.kind == Kind::Vote) {
             let everyone = 0..cluster.members().len();
             let refusing = everyone.filter(|node| sent.from == wrong || *node == wrong);
@@ -99,7 +99,7 @@ impl Traffic {
     }
 
     /// What these nodes still lack, as text; empty if nothing.
-    pub fn missing(&self, cluster: &Cluster, nodes: &[usize], validators: usize) -> String {
+    pub(crate) fn missing(&self, cluster: &Cluster, nodes: &[usize], validators: usize) -> String {
         let mut text = String::new();
         for node in nodes {
             let counts = cluster.member(*node).inbox().counts();
@@ -113,7 +113,7 @@ impl Traffic {
     }
 
     /// Waits until these nodes have everything; panics with what is missing after `limit`.
-    pub async fn until_everywhere(
+    pub(crate) async fn until_everywhere(
         &self,
         cluster: &Cluster,
         nodes: &[usize],
@@ -134,7 +134,12 @@ impl Traffic {
 
     /// Each of these nodes was handed exactly what it must, each message once. A node that was
     /// started again may be handed what it said in an earlier life.
-    pub fn assert_exactly_once(&self, cluster: &Cluster, nodes: &[usize], validators: usize) {
+    pub(crate) fn assert_exactly_once(
+        &self,
+        cluster: &Cluster,
+        nodes: &[usize],
+        validators: usize,
+    ) {
         for node in nodes {
             let of_others = self.meant_for(*node, validators).map(|(sent, _)| sent);
             let lives = cluster.member(*node).lives();

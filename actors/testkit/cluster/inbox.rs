@@ -17,7 +17,7 @@ use super::lock;
 use crate::{Block, Builder, Inbound, Payload, Proposal, Transaction, Verdict, Vote, clock::Clock};
 
 /// A payload that starts with this is rejected, as a chain rejects what breaks its rules.
-pub const INVALID: &[u8] = b"invalid";
+const INVALID: &[u8] = b"invalid";
 
 /// One call of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
