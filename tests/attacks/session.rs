@@ -299,6 +299,22 @@ async fn a_peer_that_never_reads_is_cut_off() {
     scene.node.shutdown().await;
 }
 
+/// A greeting and a broken rule in one piece: the place that the node makes for the peer in
+/// between doesn't keep the session alive.
+#[tokio::test]
+async fn a_rule_broken_while_the_slot_is_given_still_ends_the_session() {
+    let node = node::start().await;
+    for seed in 80..86 {
+        let raw = crate::hostile::Raw::dial(node.listening()[0]).await;
+        let mut hostile = Hostile::shake_hands(raw, seed).await;
+        let now = crate::hostile::wall();
+        hostile.say_hello_and(seed, now, &[9, 3, 0, 0]).await;
+        assert_eq!(hostile.goodbye().await, Some(CloseReason::ProtocolError));
+        soon(async { while node.peer(key(seed).node_id()).await.unwrap().is_some() {} }).await;
+    }
+    node.shutdown().await;
+}
+
 /// Nothing is delivered before the greeting.
 #[tokio::test]
 async fn messages_before_the_greeting_end_the_session() {
