@@ -107,7 +107,8 @@ fn a_flood_from_512_senders_keeps_timers_running() {
         let (_control, of_control) = Ticker::start_on(&idle, &clock);
         let (stop, handled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         for _ in 0..SENDERS {
-            let (flooded, stop, handled) = (flooded.clone(), Arc::clone(&stop), Arc::clone(&handled));
+            let (flooded, stop, handled) =
+                (flooded.clone(), Arc::clone(&stop), Arc::clone(&handled));
             senders.spawn(async move {
                 while !stop.load(Ordering::Relaxed) && flooded.send(Work).await.is_ok() {
                     handled.fetch_add(1, Ordering::Relaxed);

@@ -4,12 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use peerstage::{
     Block, Inbound, Network, Transaction, Verdict, What,
-    core::{
-        config::Span,
-        identity::NodeId,
-        kinds::Kind,
-        reason::CloseReason,
-    },
+    core::{config::Span, identity::NodeId, kinds::Kind, reason::CloseReason},
 };
 
 use crate::{
