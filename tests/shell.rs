@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,9 +13,11 @@ use std::{
 use actix::{Actor, Context, Handler, Message};
 use actix_rt::{Arbiter, System};
 use peerstage::{
+    Network,
     clock::Clock,
     core::time::Time,
     shell::{Shell, Timer, step},
+    transport::sim::{SimConfig, SimNetwork},
 };
 
 /// Senders that flood one actor at once.
@@ -129,4 +132,28 @@ fn a_flood_from_512_senders_keeps_timers_running() {
         assert!(neighbour * 100 >= control * 95, "{neighbour} of {control}, {handled} messages");
         [busy, idle, senders].iter().for_each(|arbiter| drop(arbiter.stop()));
     });
+}
+
+/// A panic in a core actor is told to the node's hook by the actor's name.
+#[test]
+fn a_panic_in_a_core_actor_is_fatal_by_name() {
+    let actors = [
+        "relay", "requests", "manager", "scoring", "store", "blockchain", "consensus", "monitoring",
+    ];
+    for actor in actors {
+        peerstage::testkit::run_virtual(1, |seed| async move {
+            let network = SimNetwork::new(seed, SimConfig::default());
+            let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+            let node = Network::builder("shell")
+                .listen("33.1.1.1:30400")
+                .transport(Arc::new(network.host(IpAddr::from([33, 1, 1, 1]))))
+                .simulated(Clock::simulated(1_800_000_000_000), [1; 32])
+                .on_fatal(move |actor| drop(told.send(actor)))
+                .start_here()
+                .await
+                .expect("it starts");
+            assert!(node.panic_in(actor));
+            assert_eq!(hears.recv().await, Some(actor));
+        });
+    }
 }
