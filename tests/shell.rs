@@ -138,7 +138,14 @@ fn a_flood_from_512_senders_keeps_timers_running() {
 #[test]
 fn a_panic_in_a_core_actor_is_fatal_by_name() {
     let actors = [
-        "relay", "requests", "manager", "scoring", "store", "blockchain", "consensus", "monitoring",
+        "relay",
+        "requests",
+        "manager",
+        "scoring",
+        "store",
+        "blockchain",
+        "consensus",
+        "monitoring",
     ];
     for actor in actors {
         peerstage::testkit::run_virtual(1, |seed| async move {
