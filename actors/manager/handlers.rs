@@ -145,7 +145,7 @@ impl Handler<Shutdown> for NetworkManager {
         let (done, gone) = oneshot::channel();
         self.stopping = Some(done);
         step(self, ctx, |actor, now, out| actor.machine.on_shutdown(now, out));
-        if self.sessions.is_empty() {
+        if !self.has_greeted() {
             self.stopping = None;
         }
         Box::pin(

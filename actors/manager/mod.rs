@@ -246,11 +246,17 @@ impl NetworkManager {
             }
             _ => self.machine.on_closed(now, id, closure, out),
         }
-        if self.sessions.is_empty()
+        if !self.has_greeted()
             && let Some(done) = self.stopping.take()
         {
             let _ = done.send(());
         }
+    }
+
+    /// Whether there is a peer to say goodbye to. A stranger that is silent in its handshake is
+    /// not waited for.
+    fn has_greeted(&self) -> bool {
+        self.sessions.values().any(|session| session.greeting.is_some())
     }
 
     fn session_of(&self, attempt: DialId) -> Option<(SessionId, Address)> {

@@ -116,7 +116,10 @@ impl Handler<PeerOrder> for Peer {
     fn handle(&mut self, order: PeerOrder, ctx: &mut Context<Self>) {
         step(self, ctx, |peer, now, _| match order {
             PeerOrder::Accept => {
-                if let Phase::Greeting(early) = std::mem::replace(&mut peer.phase, Phase::Open) {
+                // A peer that broke a rule meanwhile is leaving, and goes on leaving.
+                if let Phase::Greeting(early) = &mut peer.phase {
+                    let early = std::mem::take(early);
+                    peer.phase = Phase::Open;
                     early.into_iter().for_each(|arrival| peer.links.route(arrival));
                 }
             }

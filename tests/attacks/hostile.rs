@@ -216,6 +216,17 @@ impl Hostile {
         assert!(self.try_say_hello(seed, now).await);
     }
 
+    /// A greeting and a record with this plaintext, in one piece.
+    pub(crate) async fn say_hello_and(&mut self, seed: u8, now: Time, plaintext: &[u8]) {
+        let mut lanes = Lanes::new(Time::ZERO, 64 << 20);
+        lanes.push(plain(Kind::Hello, codec::encode(&hello(seed, now)).unwrap()));
+        let (mut record, mut wire) = (BytesMut::new(), BytesMut::new());
+        lanes.fill(Time::ZERO, &mut record, RECORD_MAX);
+        self.sealer.seal(&[&record], &mut wire).unwrap();
+        self.sealer.seal(&[plaintext], &mut wire).unwrap();
+        assert!(self.raw.send(&wire).await);
+    }
+
     /// Sends a message without a header.
     pub(crate) async fn send(&mut self, kind: Kind, body: &[u8]) -> bool {
         self.send_message(plain(kind, body.to_vec())).await

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use peerstage::{Builder, Network, What, core::identity::NodeId};
+use peerstage::{Block, Builder, Inbound, Network, Verdict, What, core::identity::NodeId};
 
 use crate::hostile::{self, soon};
 
@@ -38,7 +38,9 @@ pub(crate) async fn start() -> Network {
 
 /// A node that dials this one, connected.
 pub(crate) async fn neighbour(of: &Network) -> Network {
-    let neighbour = builder().bootstrap([of.listening()[0].to_string()]);
+    let neighbour = builder()
+        .bootstrap([of.listening()[0].to_string()])
+        .on(|_: Inbound<Block>| async { Verdict::Ignore });
     let neighbour = neighbour.start().await.expect("it starts");
     soon(neighbour.ready(1)).await.unwrap();
     let id = neighbour.id();

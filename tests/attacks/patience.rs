@@ -1,1 +1,91 @@
-//! Attacks that take time, in virtual time.
+//! Rows 1 and 2: strangers that take their time, in virtual time on the simulated network.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use peerstage::{
+    Network,
+    clock::Clock,
+    core::address::Address,
+    testkit::run_virtual,
+    transport::sim::{SimConfig, SimNetwork},
+};
+use tokio::{io::AsyncReadExt, io::AsyncWriteExt, time::Instant};
+
+use crate::hostile::{self, Raw, Script, settings};
+
+const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(33, 1, 1, 1));
+
+async fn node_at(network: &SimNetwork, clock: &Clock, ip: IpAddr, peers: &[Address]) -> Network {
+    let listen = Address::new(ip, 30_400).to_string();
+    Network::builder(hostile::NETWORK)
+        .listen(&listen)
+        .bootstrap(peers.iter().map(ToString::to_string))
+        .transport(Arc::new(network.host(ip)))
+        .simulated(clock.clone(), [7; 32])
+        .keypair(hostile::key(match ip {
+            IpAddr::V4(ip) => ip.octets()[1],
+            IpAddr::V6(_) => 0,
+        }))
+        .start_here()
+        .await
+        .expect("it starts")
+}
+
+/// Attack rows 1 and 2: a thousand connections from four neighbourhoods, half of them silent and
+/// half sending a byte a second. Each is closed within 5.5 s of its start, and honest nodes get
+/// in within a second meanwhile.
+#[test]
+fn a_thousand_slow_strangers_keep_nobody_out() {
+    run_virtual(1, |seed| async move {
+        let network = SimNetwork::new(seed, SimConfig::default());
+        let clock = Clock::simulated(1_800_000_000_000);
+        let node = node_at(&network, &clock, NODE, &[]).await;
+        let there = node.listening()[0];
+        let first = Script::new(settings(1), 1).first();
+        let mut strangers = Vec::new();
+        for number in 0..1_000u32 {
+            let [_, _, high, low] = number.to_be_bytes();
+            let from = network.host(IpAddr::V4(Ipv4Addr::new(66, low % 4, high, low)));
+            let first = first.clone();
+            strangers.push(tokio::task::spawn_local(async move {
+                let Raw { io } = Raw::dial_over(&from, there).await;
+                let began = Instant::now();
+                let (mut read, mut write) = tokio::io::split(io);
+                let trickle = async {
+                    for byte in &first {
+                        if low % 2 == 0 && write.write_all(&[*byte]).await.is_err() {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                };
+                tokio::select! {
+                    _ = read.read_u8() => {}
+                    () = trickle => {}
+                }
+                began.elapsed()
+            }));
+        }
+        for number in 2..12u8 {
+            let began = Instant::now();
+            let ip = IpAddr::V4(Ipv4Addr::new(44, number, 1, 1));
+            let honest = node_at(&network, &clock, ip, &[there]).await;
+            honest.ready(1).await.unwrap();
+            assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
+            honest.shutdown().await;
+        }
+        let mut patient = 0;
+        for stranger in strangers {
+            let open = stranger.await.unwrap();
+            patient += u32::from(open >= Duration::from_millis(4_900));
+            assert!(open <= Duration::from_millis(5_500), "{open:?}");
+        }
+        assert!((64..=256).contains(&patient), "{patient} were half open, at most 256 may");
+        assert!(node.bans().await.unwrap().is_empty(), "who has not spoken has no name");
+        node.shutdown().await;
+    });
+}
