@@ -1,4 +1,4 @@
-//! The Peerstage network layer.
+#![doc = include_str!("../README.md")]
 
 pub mod bridge;
 pub mod clock;
