@@ -1,11 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+// The localnet mounts an example, which names the library as any user does.
+extern crate self as peerstage;
+
+pub mod admin;
 pub mod bridge;
 pub mod clock;
 pub mod events;
 pub mod identity_file;
+pub mod localnet;
 pub mod manager;
 mod network;
+pub mod node;
 mod own;
 pub mod payload;
 pub mod peer;

@@ -107,6 +107,10 @@ pub fn restore(backend: &dyn StoreBackend) -> Result<Restored, StoreError> {
     read(backend, Table::Scores, scores, unreadable)?;
     read(backend, Table::Peers, addresses, unreadable)?;
     read(backend, Table::Records, records, unreadable)?;
+    if restored.unreadable > 0 {
+        let count = restored.unreadable;
+        tracing::warn!(count, "stored entries that can't be read were left out");
+    }
     Ok(restored)
 }
 

@@ -28,6 +28,11 @@ pub const FRAME_PAYLOAD_MAX: usize = RECORD_MAX - FRAME_HEADER;
 /// How far a buffer may grow in front of the bytes received, bytes.
 pub const GROW_AHEAD: usize = 256 * 1024;
 
+/// Messages up to this length get memory of their own, bytes: a slice of what was read keeps all
+/// of that alive, and a peer could make a cache of small messages hold 600 times their size. A
+/// longer one keeps at most four times its length.
+pub const COPY_MAX: usize = 16 * 1024;
+
 /// Flag: the frame starts a message.
 pub const FLAG_FIRST: u8 = 1;
 /// Flag: the frame ends a message.
@@ -74,7 +79,7 @@ pub struct Message {
     pub kind: Kind,
     /// Its header's bytes.
     pub header: Bytes,
-    /// Its body: a slice of the record if it came in one frame.
+    /// Its body: a slice of the record if it came in one frame longer than [`COPY_MAX`].
     pub body: Bytes,
     /// When its first byte arrived.
     pub first_byte: Time,
@@ -148,6 +153,11 @@ impl Assembler {
             if cell.is_some() {
                 return Err(FrameError::OutOfOrder);
             }
+            let payload = if last && payload.len() <= COPY_MAX {
+                Bytes::copy_from_slice(&payload)
+            } else {
+                payload
+            };
             let (partial, rest) = begin(now, lane, payload)?;
             if last {
                 return if rest.len() == partial.body_length {

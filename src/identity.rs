@@ -16,15 +16,15 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// The name of a node: SHA-256 of its Ed25519 public key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub [u8; 32]);
 
 /// The name of a network: the hash of its genesis, chosen by the chain.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkId(pub [u8; 32]);
 
 /// An Ed25519 public key (RFC 8032), compressed, not yet checked to be a point.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey(pub [u8; 32]);
 
 /// An Ed25519 signature (RFC 8032), 64 bytes.
@@ -215,6 +215,23 @@ macro_rules! name_of_32_bytes {
                 bytes.try_into().map($name).map_err(|_| ParseNameError)
             }
         }
+        /// 32 bytes on the wire, hexadecimal where people read.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    return serializer.collect_str(self);
+                }
+                self.0.serialize(serializer)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    return String::deserialize(deserializer)?.parse().map_err(de::Error::custom);
+                }
+                <[u8; 32]>::deserialize(deserializer).map($name)
+            }
+        }
     };
 }
 name_of_32_bytes!(NodeId);
@@ -278,6 +295,15 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!("xyz".parse::<NodeId>(), Err(ParseNameError));
         assert_eq!(id.short().len(), 8);
+    }
+
+    #[test]
+    fn names_are_text_in_json_and_bytes_on_the_wire() {
+        let id = Keypair::from_seed(&[2; 32]).node_id();
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(json, format!("\"{id}\""));
+        assert_eq!(serde_json::from_str::<NodeId>(&json).unwrap(), id);
+        assert_eq!(crate::codec::encode(&id).unwrap(), id.0);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
 
 /// The id of a gossiped message: BLAKE3 of the kind byte, the topic (4 bytes, little-endian) and
 /// the body as received. A hop that changes any of them makes another message.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub struct MessageId(pub [u8; 32]);
 
 /// A topic of the chain's own messages and requests.
@@ -196,6 +196,16 @@ impl MessageId {
 impl std::fmt::Display for MessageId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&hex(&self.0))
+    }
+}
+
+/// 32 bytes on the wire, hexadecimal where people read.
+impl Serialize for MessageId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        self.0.serialize(serializer)
     }
 }
 

@@ -130,7 +130,10 @@ impl Handler<ManagerQuery> for NetworkManager {
             bytes_out += greeted.outbox.counters().bytes_out.load(Ordering::Relaxed);
         }
         let validators = self.machine.peers().filter(|peer| peer.validator.is_some()).count();
-        let status = self.machine.status();
+        // The machine counts places; people count connections, whatever their place.
+        let mut status = self.machine.status();
+        status.outbound = self.machine.peers().filter(|peer| peer.outbound).count();
+        status.inbound = status.peers.saturating_sub(status.outbound);
         MessageResult(ManagerReport { status, validators, bytes_in, bytes_out })
     }
 }

@@ -13,7 +13,7 @@ use peerstage_core::{
     identity::NodeId,
     manager::{DialFailure, DialId, SessionId},
     reason::CloseReason,
-    time::Millis,
+    time::{Millis, Time},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -55,10 +55,11 @@ impl Opening {
     ) {
         let this = Arc::clone(self);
         let rng = self.rng();
+        let by = self.clock.now().plus(self.connection_timeout);
         self.placement.spawn_peer(async move {
             let opened = this.connect(address, expected, rng).await;
             match opened {
-                Ok((io, established)) => this.launch(session, io, *established, address),
+                Ok((io, established)) => this.launch(session, io, *established, address, by),
                 Err(error) => {
                     let event = SessionEvent::DialFailed {
                         attempt,
@@ -71,17 +72,19 @@ impl Opening {
         });
     }
 
-    /// Answers an accepted connection in the background.
+    /// Answers an accepted connection in the background. Handshake and greeting share one
+    /// deadline, which is also the machine's for a connection that is half open.
     pub(crate) fn accept(self: &Arc<Self>, session: SessionId, link: Link) {
         let this = Arc::clone(self);
         let rng = self.rng();
+        let by = self.clock.now().plus(self.handshake.timeout_ms);
         self.placement.spawn_peer(async move {
             let remote = link.remote;
             let config = this.handshake.clone();
             let opened =
                 upgrade(link, Side::Acceptor, config, rng, &this.clock, &this.workers).await;
             match opened {
-                Ok((io, established)) => this.launch(session, io, *established, remote),
+                Ok((io, established)) => this.launch(session, io, *established, remote, by),
                 Err(error) => {
                     tracing::debug!(%remote, %error, "inbound handshake failed");
                     let reason = error.reason();
@@ -111,6 +114,7 @@ impl Opening {
         io: Box<dyn Io>,
         established: Established,
         address: Address,
+        greeting_by: Time,
     ) {
         let Established { transport, remote, handshake_hash, leftover, suite, .. } = established;
         let (sealer, opener) = transport.split();
@@ -128,7 +132,7 @@ impl Opening {
                 ping_interval: self.timing.ping_interval,
                 ping_timeout: self.timing.ping_timeout,
                 idle_timeout: self.timing.idle_timeout,
-                hello_timeout: self.handshake.timeout_ms,
+                hello_timeout: greeting_by.since(self.clock.now()),
             },
             hello: self.own.hello(&handshake_hash, address),
             write_timeout: self.timing.write_timeout,

@@ -20,7 +20,7 @@ use crate::{
     relay::{CountsQuery, MessageRelay},
     requests::RequestDesk,
     scoring::{Bans, PeerScoring, ScoresOf},
-    shell::{Fatal, PanicNow, Placement, Stop},
+    shell::{Fatal, PanicNow, Placement, Pulse, Stop, watch},
     status::{PeerInfo, Status, Traffic},
 };
 
@@ -45,6 +45,7 @@ pub(crate) struct Core {
     pub(super) events: Subscribe,
     pub(super) facts: Mutex<BTreeMap<String, String>>,
     pub(super) fatal: Fatal,
+    pub(super) pulse: Pulse,
     pub(super) placement: Placement,
     /// The tasks that accept connections.
     pub(super) acceptors: Vec<AbortHandle>,
@@ -110,13 +111,39 @@ impl Core {
             drops: counts.drops.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
             store,
             chain: self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            ready: report.status.peers >= self.min_peers && healthy && !self.fatal.is_told(),
+            ready: report.status.peers >= self.min_peers && healthy && self.trouble().is_empty(),
         })
+    }
+
+    /// Starts to ask every core actor for signs of life.
+    pub(super) fn watch(&mut self) {
+        let actors = vec![
+            ("monitoring", self.monitoring.clone().recipient()),
+            ("store", self.store.clone().recipient()),
+            ("blockchain", self.blockchain.clone().recipient()),
+            ("consensus", self.consensus.clone().recipient()),
+            ("relay", self.relay.clone().recipient()),
+            ("requests", self.requests.clone().recipient()),
+            ("manager", self.manager.clone().recipient()),
+            ("scoring", self.scoring.clone().recipient()),
+        ];
+        let watching = actix_rt::spawn(watch(self.pulse.clone(), actors, self.fatal.clone()));
+        self.acceptors.push(watching.abort_handle());
+    }
+
+    /// The core actors that are dead or silent.
+    pub(super) fn trouble(&self) -> Vec<&'static str> {
+        if self.fatal.is_told() { vec!["a core actor has died"] } else { self.pulse.silent() }
     }
 
     /// Ends every actor in order; the manager has said its goodbyes before.
     pub(super) async fn stop(&self) {
         let _ = self.store.send(CloseStore).await;
+        self.crash().await;
+    }
+
+    /// Ends every actor and every thread, without goodbyes and without closing the store.
+    pub(super) async fn crash(&self) {
         self.halt().await;
         self.placement.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -125,8 +152,7 @@ impl Core {
         }
     }
 
-    /// Ends every actor at once, without goodbyes and without closing the store.
-    pub(super) async fn halt(&self) {
+    async fn halt(&self) {
         self.acceptors.iter().for_each(AbortHandle::abort);
         let _ = self.manager.send(Stop).await;
         let _ = self.relay.send(Stop).await;

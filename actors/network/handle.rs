@@ -290,6 +290,13 @@ impl Network {
         self.core.status().await
     }
 
+    /// The core actors that are dead, or were silent for five seconds. Answers at once, whatever
+    /// state the node is in.
+    #[must_use]
+    pub fn trouble(&self) -> Vec<&'static str> {
+        self.core.trouble()
+    }
+
     /// Waits until the node has at least `peers` peers.
     ///
     /// # Errors
@@ -318,7 +325,7 @@ impl Network {
     /// process does. For tests.
     #[doc(hidden)]
     pub async fn crash(&self) {
-        self.core.halt().await;
+        self.core.crash().await;
     }
 
     /// Makes a core actor panic; whether there is one of that name. For tests.

@@ -37,7 +37,7 @@ use crate::{
     relay::{MessageRelay, RelayInputs, RelayLinks},
     requests::{RequestDesk, RequestInputs, Servers},
     scoring::{OBSERVATIONS, Observation, PeerScoring, ScoringLinks},
-    shell::{Fatal, Placement, Queue, QueueStream, Workers},
+    shell::{Fatal, Placement, Pulse, Queue, QueueStream, Workers},
     store::{
         StoreBackend,
         writer::{QueueLimits, StoreWriter},
@@ -106,10 +106,6 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let own_addresses = announced(&parts.config, &listening);
     own.sign_record(parts.clock.wall(), own_addresses.iter().copied())?;
     let restored = restore(&*parts.backend)?;
-    if restored.unreadable > 0 {
-        let count = restored.unreadable;
-        tracing::warn!(count, "stored entries that can't be read were left out");
-    }
 
     let (observations, observations_in) = Queue::new("observations", OBSERVATIONS);
     let (verdicts, verdicts_in) = Queue::new("verdicts", JUDGE_QUEUE);
@@ -141,16 +137,15 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let scoring = stage.scoring(scoring, &peers, &manager, observations_in, scores);
 
     let acceptors = background(&stage.config, listeners, &accepted, &manager);
-    let started = stage.clock.now();
-    Ok(Core {
+    let mut core = Core {
         node: stage.own.id(),
         listening,
         min_peers: usize::try_from(stage.config.network.min_peers).unwrap_or(usize::MAX),
         request_timeout: stage.config.timeouts.request.as_duration(),
         shutdown_timeout: stage.config.timeouts.shutdown.as_duration(),
         own: stage.own,
-        clock: stage.clock,
-        started,
+        clock: stage.clock.clone(),
+        started: stage.clock.now(),
         relay,
         requests,
         manager,
@@ -162,10 +157,16 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
         events,
         facts: Mutex::default(),
         fatal: stage.fatal,
+        pulse: Pulse::new(stage.clock.clone()),
         placement: stage.placement,
         acceptors,
         thread: Mutex::default(),
-    })
+    };
+    // A simulated node shares its thread with all others: it hangs only if the world does.
+    if !parts.inline {
+        core.watch();
+    }
+    Ok(core)
 }
 
 /// The actors that the manager and the scoring talk to.

@@ -69,23 +69,18 @@ impl Shell for Peer {
             Action::End(end) => self.end(end, ctx),
         }
     }
-}
 
-/// One input, then a look at the socket.
-fn act(
-    peer: &mut Peer,
-    ctx: &mut Context<Peer>,
-    input: impl FnOnce(&mut Peer, Time, &mut Vec<Action>),
-) {
-    step(peer, ctx, input);
-    let now = peer.clock.now();
-    peer.after_io(now, ctx);
+    /// A peer that reads nothing causes no input but the timer, so the socket is looked at after
+    /// that too.
+    fn settle(&mut self, now: Time, ctx: &mut Context<Self>) {
+        self.look_at_socket(now, ctx);
+    }
 }
 
 impl StreamHandler<Arrived> for Peer {
     fn handle(&mut self, Arrived(read): Arrived, ctx: &mut Context<Self>) {
         match read {
-            Ok(bytes) => act(self, ctx, |peer, now, out| {
+            Ok(bytes) => step(self, ctx, |peer, now, out| {
                 if !matches!(peer.phase, Phase::Closing(_)) {
                     peer.on_bytes(now, bytes, out);
                 }
@@ -105,7 +100,7 @@ impl StreamHandler<WriterReady> for Peer {
         if ready.is_err() {
             return ctx.stop();
         }
-        act(self, ctx, |peer, now, _| {
+        step(self, ctx, |peer, now, _| {
             if !matches!(peer.phase, Phase::Closing(_)) {
                 peer.seal(now);
             }
@@ -119,7 +114,7 @@ impl Handler<PeerOrder> for Peer {
     type Result = ();
 
     fn handle(&mut self, order: PeerOrder, ctx: &mut Context<Self>) {
-        act(self, ctx, |peer, now, _| match order {
+        step(self, ctx, |peer, now, _| match order {
             PeerOrder::Accept => {
                 if let Phase::Greeting(early) = std::mem::replace(&mut peer.phase, Phase::Open) {
                     early.into_iter().for_each(|arrival| peer.links.route(arrival));

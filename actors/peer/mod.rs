@@ -196,8 +196,12 @@ impl Peer {
         while buffer.bytes.len() < WRITE_AHEAD {
             let mut record = BytesMut::new();
             self.outbox.fill(now, &mut record, RECORD_MAX);
-            if record.is_empty() || self.sealer.seal(&[&record], &mut buffer.bytes).is_err() {
+            if record.is_empty() {
                 return;
+            }
+            if self.sealer.seal(&[&record], &mut buffer.bytes).is_err() {
+                // The keys are used up; a new connection makes new ones.
+                return self.guard.set_closure(Closure::local(CloseReason::ProtocolError));
             }
         }
     }
@@ -223,6 +227,7 @@ impl Peer {
         if self.sealer.seal(&[&record], &mut buffer.bytes).is_err() {
             buffer.bytes.clear();
         }
+        buffer.closing = true;
         drop(buffer);
         self.outbox.wake();
     }
@@ -296,8 +301,8 @@ impl Peer {
         }
     }
 
-    /// Looks at the socket's progress after every input.
-    fn after_io(&mut self, now: Time, ctx: &mut Context<Self>) {
+    /// Looks at the socket's progress.
+    fn look_at_socket(&mut self, now: Time, ctx: &mut Context<Self>) {
         let (written, waiting) = {
             let buffer = self.buffer.borrow();
             (buffer.written, buffer.bytes.len())
@@ -313,9 +318,10 @@ impl Peer {
             self.guard.set_closure(Closure::local(CloseReason::SlowReader));
             ctx.stop();
         }
-        if let Phase::Closing(until) = self.phase
-            && (waiting == 0 || now >= until)
-        {
+        // The writer ends our direction behind the goodbye and the peer answers with the end of
+        // its own. Closing earlier, with bytes unread, would reset the connection and could take
+        // the goodbye with it (RFC 1122 section 4.2.2.13).
+        if matches!(self.phase, Phase::Closing(until) if now >= until) {
             ctx.stop();
         }
         if self.guard.is_broken() {

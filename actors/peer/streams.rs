@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -39,16 +40,15 @@ impl Reader {
         Reader { io, budget, leftover, ended: false }
     }
 
+    /// Reads onto the stack first, so that a silent peer costs no buffer and a byte costs a byte.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
-        let mut chunk = BytesMut::zeroed(READ_MAX);
-        let mut buffer = ReadBuf::new(&mut chunk);
+        let mut space = [const { MaybeUninit::uninit() }; READ_MAX];
+        let mut buffer = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
-        let length = buffer.filled().len();
-        if length == 0 {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        match buffer.filled() {
+            [] => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            bytes => Poll::Ready(Ok(BytesMut::from(bytes))),
         }
-        chunk.truncate(length);
-        Poll::Ready(Ok(chunk))
     }
 }
 
@@ -77,6 +77,8 @@ pub(super) struct WriteBuffer {
     pub(super) bytes: BytesMut,
     /// Bytes the socket has taken so far.
     pub(super) written: u64,
+    /// Nothing comes after these bytes: our direction ends with them.
+    pub(super) closing: bool,
 }
 
 /// Writes the buffer; when it is empty and the outbox has something ready, says so.
@@ -115,6 +117,11 @@ impl Writer {
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
             self.flushed = true;
         }
+        if buffer.closing {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            // The reader tells when the other side is done too.
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -128,12 +135,16 @@ impl Stream for Writer {
         }
         // Registered first, so that a push between the look and the wait isn't missed.
         self.outbox.register(cx);
+        if self.outbox.is_overflowed() {
+            // Whoever reads nothing is cut off now, not when its socket takes bytes again.
+            return Poll::Ready(Some(WriterReady(Ok(()))));
+        }
         if let Err(error) = ready!(self.poll_write_all(cx)) {
             self.ended = true;
             return Poll::Ready(Some(WriterReady(Err(error))));
         }
         let now = self.clock.now();
-        if self.outbox.is_overflowed() || self.outbox.ready_at(now).is_some_and(|at| at <= now) {
+        if self.outbox.ready_at(now).is_some_and(|at| at <= now) {
             return Poll::Ready(Some(WriterReady(Ok(()))));
         }
         Poll::Pending

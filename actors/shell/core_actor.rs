@@ -40,6 +40,12 @@ macro_rules! core_actor {
             }
         }
 
+        impl actix::Handler<$crate::shell::AreYouThere> for $Actor {
+            type Result = ();
+
+            fn handle(&mut self, _: $crate::shell::AreYouThere, _: &mut actix::Context<Self>) {}
+        }
+
         impl actix::Handler<$crate::shell::PanicNow> for $Actor {
             type Result = ();
 

@@ -12,6 +12,7 @@ mod placement;
 mod queue;
 mod step;
 mod tell;
+mod watchdog;
 mod workers;
 
 pub use bytes_budget::{ByteBudget, BytePermit};
@@ -23,4 +24,6 @@ pub use placement::Placement;
 pub use queue::{Queue, QueueFull, QueueStream};
 pub use step::{BUDGET, Shell, Timer, step};
 pub use tell::tell;
+pub(crate) use watchdog::watch;
+pub use watchdog::{AreYouThere, Pulse};
 pub use workers::{Workers, WorkersGone};

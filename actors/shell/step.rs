@@ -36,6 +36,9 @@ pub trait Shell: Actor<Context = Context<Self>> {
 
     /// Carries out one order.
     fn perform(&mut self, action: Self::Action, ctx: &mut Context<Self>);
+
+    /// After every step, whatever caused it: what the machine doesn't see, such as a socket.
+    fn settle(&mut self, _now: Time, _ctx: &mut Context<Self>) {}
 }
 
 /// Feeds one input to the actor's machine, performs every action in order, re-arms the timer.
@@ -54,6 +57,7 @@ pub fn step<A: Shell, R>(
     for action in out {
         actor.perform(action, ctx);
     }
+    actor.settle(now, ctx);
     rearm(actor, ctx);
     spend(actor, ctx);
     result

@@ -3,6 +3,7 @@
 //! [`run_virtual`] runs a story in virtual time, [`crate::transport::sim::SimNetwork`] is the
 //! network in it, [`faults`] break it, and [`conformance`] checks transports of your own.
 
+pub mod cluster;
 pub mod conformance;
 pub mod faults;
 

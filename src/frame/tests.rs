@@ -104,3 +104,18 @@ proptest! {
         let _ = feed(&mut Assembler::default(), record);
     }
 }
+
+/// Promise 2: a small message doesn't keep the large read alive in which it came; a large one is
+/// a slice of it.
+#[test]
+fn a_small_message_has_memory_of_its_own() {
+    let of_length = |length: usize| {
+        let whole = [&head(20, b"h", length as u32)[..], &vec![7; length]].concat();
+        let record = Bytes::from(frame(1, FLAG_FIRST | FLAG_LAST, &whole));
+        let mut out = Vec::new();
+        Assembler::default().on_record(Time(1), record.clone(), &mut out).unwrap();
+        record.as_ptr_range().contains(&out[0].body.as_ptr())
+    };
+    assert!(!of_length(100));
+    assert!(of_length(40_000));
+}

@@ -1,0 +1,71 @@
+//! Why a command failed, and the exit code that says so.
+
+use std::{io, path::PathBuf};
+
+use peerstage_core::config::ConfigError;
+
+use super::{client::ClientError, run::RunError};
+use crate::{
+    StartError, admin::TokenError, identity_file::IdentityFileError, localnet::LocalnetError,
+};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file can't be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// `init` would overwrite something.
+    #[error("{} exists; edit it, or choose another folder with --data-dir", .0.display())]
+    Exists(PathBuf),
+    /// There is no key yet.
+    #[error("{}: there is no key yet; `peerstage init` makes one", .0.display())]
+    NoKey(PathBuf),
+    /// The key file.
+    #[error(transparent)]
+    Identity(#[from] IdentityFileError),
+    /// The token file.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A path that is not text.
+    #[error("{}: a path must be UTF-8", .0.display())]
+    Path(PathBuf),
+    /// The configuration has neither socket nor TCP address.
+    #[error("admin.socket and admin.listen are both \"none\": there is no way to the node")]
+    NoEndpoint,
+    /// The node did not start, or did not stop in order.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The running node could not be asked, or refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The localnet.
+    #[error(transparent)]
+    Localnet(#[from] LocalnetError),
+    /// Standard output is closed, or the runtime did not start.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The answer of the node is not what this version expects.
+    #[error("the node's answer can't be read ({0}); are both of the same version?")]
+    Answer(#[from] serde_json::Error),
+}
+
+impl Failure {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Config(_) | Failure::Run(RunError::Start(StartError::Config(_))) => 2,
+            Failure::Localnet(error) => error.exit_code(),
+            _ => 1,
+        }
+    }
+}

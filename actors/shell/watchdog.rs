@@ -1,0 +1,83 @@
+//! Notices core actors that hang: a dead one is told by its lifeline, a stuck one by its silence.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use actix::{Message, Recipient};
+use peerstage_core::time::{Millis, Time};
+
+use super::Fatal;
+use crate::clock::Clock;
+
+/// How often every core actor is asked for a sign of life.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// An actor that was silent for so long makes the node unhealthy, ms.
+const UNHEALTHY_MS: Millis = 5_000;
+/// An actor that was silent for so long ends the node, ms.
+const HOPELESS_MS: Millis = 30_000;
+
+/// Are you there? Every core actor answers.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct AreYouThere;
+
+/// When each core actor last answered.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    clock: Clock,
+    heard: Arc<Mutex<BTreeMap<&'static str, Time>>>,
+}
+
+impl Pulse {
+    /// Nobody was heard yet.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Pulse { clock, heard: Arc::default() }
+    }
+
+    /// The actors that were silent for more than five seconds.
+    #[must_use]
+    pub fn silent(&self) -> Vec<&'static str> {
+        self.silent_for(UNHEALTHY_MS)
+    }
+
+    fn silent_for(&self, ms: Millis) -> Vec<&'static str> {
+        let now = self.clock.now();
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.iter().filter(|(_, at)| now.since(**at) > ms).map(|(name, _)| *name).collect()
+    }
+
+    fn hear(&self, name: &'static str) {
+        let now = self.clock.now();
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(name, now);
+    }
+}
+
+/// Asks every actor once a second, for ever; tells when one is silent for half a
+/// minute.
+pub(crate) async fn watch(
+    pulse: Pulse,
+    actors: Vec<(&'static str, Recipient<AreYouThere>)>,
+    fatal: Fatal,
+) {
+    for (name, actor) in actors {
+        pulse.hear(name);
+        let pulse = pulse.clone();
+        // One task an actor, so that a stuck one holds up no other's answer.
+        actix_rt::spawn(async move {
+            while actor.send(AreYouThere).await.is_ok() {
+                pulse.hear(name);
+                tokio::time::sleep(INTERVAL).await;
+            }
+        });
+    }
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        if let Some(name) = pulse.silent_for(HOPELESS_MS).first() {
+            return fatal.tell(name);
+        }
+    }
+}

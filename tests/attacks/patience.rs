@@ -1,0 +1,1 @@
+//! Attacks that take time, in virtual time.

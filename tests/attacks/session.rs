@@ -1,0 +1,1 @@
+//! Attacks by a peer that was let in, over TCP.

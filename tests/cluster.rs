@@ -1,0 +1,15 @@
+//! Whole networks of real nodes: the simulated ones in virtual time, one on TCP.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a story that goes wrong must fail loudly"
+)]
+
+#[path = "cluster/meeting.rs"]
+mod meeting;
+#[path = "cluster/seeds.rs"]
+mod seeds;
+#[path = "cluster/traffic.rs"]
+mod traffic;
