@@ -302,8 +302,10 @@ impl Cluster {
 
     /// Nodes of different groups can't reach each other until the guard is dropped.
     pub fn partition(&self, groups: &[&[usize]]) -> FaultGuard {
-        let hosts: Vec<Vec<IpAddr>> =
-            groups.iter().map(|group| group.iter().map(|index| self.ip(*index)).collect()).collect();
+        let hosts: Vec<Vec<IpAddr>> = groups
+            .iter()
+            .map(|group| group.iter().map(|index| self.ip(*index)).collect())
+            .collect();
         let groups: Vec<&[IpAddr]> = hosts.iter().map(Vec::as_slice).collect();
         self.simulation().install(faults::partition(&groups))
     }

@@ -307,7 +307,9 @@ async fn two_nodes_that_dial_each_other_keep_the_same_session() {
 #[tokio::test]
 async fn garbage_at_the_door_is_not_answered() {
     let node = node::start().await;
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 70_000], &[0xff; 3], b"PEERSTGE\x01\x02\x00"] {
+    for garbage in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 70_000], &[0xff; 3], b"PEERSTGE\x01\x02\x00"]
+    {
         let mut raw = Raw::dial(node.listening()[0]).await;
         let _ = raw.send(garbage).await;
         let _ = tokio::io::AsyncWriteExt::shutdown(&mut raw.io).await;

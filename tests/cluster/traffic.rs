@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use peerstage::{Block, Transaction, Vote, core::kinds::Kind, testkit::cluster::{Cluster, Member}};
+use peerstage::{
+    Block, Transaction, Vote,
+    core::kinds::Kind,
+    testkit::cluster::{Cluster, Member},
+};
 
 /// What was sent so far, by whom.
 #[derive(Default)]

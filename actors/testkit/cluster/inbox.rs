@@ -14,9 +14,7 @@ use peerstage_core::{
 use tokio::sync::Notify;
 
 use super::lock;
-use crate::{
-    Block, Builder, Inbound, Payload, Proposal, Transaction, Verdict, Vote, clock::Clock,
-};
+use crate::{Block, Builder, Inbound, Payload, Proposal, Transaction, Verdict, Vote, clock::Clock};
 
 /// A payload that starts with this is rejected, as a chain rejects what breaks its rules.
 pub const INVALID: &[u8] = b"invalid";
