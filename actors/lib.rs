@@ -1,4 +1,4 @@
-//! The Peerstage network layer.
+#![doc = include_str!("../README.md")]
 
 // The localnet mounts an example, which names the library as any user does.
 extern crate self as peerstage;

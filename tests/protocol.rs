@@ -1,6 +1,6 @@
 //! The documents say what the code does: tables and examples are written from it.
 //!
-//! After a change of the protocol: `PEERSTAGE_WRITE_DOCS=1 cargo test -p peerstage --test protocol`.
+//! After a change of the protocol: `PEERSTAGE_BLESS=1 cargo test -p peerstage --test protocol`.
 
 use std::{fs, path::PathBuf};
 
@@ -33,7 +33,7 @@ fn agrees(document: &str, name: &str, text: &str) {
     let (before, rest) = whole.split_once(&start).unwrap();
     let (written, after) = rest.split_once("<!-- end -->").unwrap();
     let text = format!("\n{}\n\n", text.trim());
-    if std::env::var_os("PEERSTAGE_WRITE_DOCS").is_some() {
+    if std::env::var_os("PEERSTAGE_BLESS").is_some() {
         return fs::write(&path, format!("{before}{start}{text}<!-- end -->{after}")).unwrap();
     }
     assert_eq!(written, text, "{document}, {name}: see the top of this test");

@@ -166,6 +166,17 @@ impl Network {
         Ok(self.core.peers(Some(peer)).await?.pop())
     }
 
+    /// The connected peers with the best scores, best first.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn top_peers(&self, count: usize) -> Result<Vec<PeerInfo>, Stopped> {
+        let mut peers = self.core.peers(None).await?;
+        peers.sort_by(|a, b| b.score.total_cmp(&a.score));
+        peers.truncate(count);
+        Ok(peers)
+    }
+
     /// Why a peer has the score it has: every event that moved it; `None` for a stranger.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! How bytes reach another machine: a transport dials and listens, a link is one connection.
 //!
 //! Everything above a [`Link`] (the handshake, frames, actors) is the same on every transport;
-//! [`crate::testkit::conformance`] holds what each of them promises.
+//! `testkit::conformance` (feature `testkit`) holds what each of them promises.
 //!
 //! # Security
 //! Provided: nothing secret or authenticated; the Noise channel inside a link does that. A
