@@ -273,7 +273,11 @@ impl Stage {
         let own = Arc::clone(&self.own);
         let validator = own.validator.as_ref().map(|key| key.public());
         let identity = ManagerIdentity { node: own.id(), network: own.network, validator };
-        let mut machine = Manager::new(identity, settings::manager(&self.config), self.seed());
+        let mut machine = Manager::new(
+            identity,
+            settings::manager(&self.config, validator.is_some()),
+            self.seed(),
+        );
         for address in listening.iter().chain(own_addresses) {
             machine.on_listening(now, *address);
         }

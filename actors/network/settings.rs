@@ -15,7 +15,7 @@ fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-pub(super) fn manager(config: &Config) -> ManagerConfig {
+pub(super) fn manager(config: &Config, is_validator: bool) -> ManagerConfig {
     let network = &config.network;
     let defaults = ManagerConfig::default();
     let interval = network.discovery_interval.as_millis();
@@ -25,7 +25,8 @@ pub(super) fn manager(config: &Config) -> ManagerConfig {
         max_inbound: count(network.inbound_limit()),
         max_outbound: count(network.outbound_limit()),
         wished_outbound: count(network.outbound_wish()),
-        validator_slots: count(network.validator_slots),
+        // The overlay is among validators; to all others a validator is a peer like any.
+        validator_slots: if is_validator { count(network.validator_slots) } else { 0 },
         max_outbound_per_group: count(network.max_outbound_per_group),
         max_inbound_per_group: count(network.max_inbound_per_group),
         max_inbound_per_ip: count(network.max_inbound_per_ip),

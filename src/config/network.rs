@@ -68,7 +68,8 @@ section! {
         /// Ordinary peers that this node wants to have dialled itself; never more than
         /// max_outbound. As many as Bitcoin's full relay connections.
         pub wished_outbound: u32 = 8, in 0 => 10_000;
-        /// Places that only proven validators of the set can have. A guess: a small set whole.
+        /// Places that a validator keeps for the other proven validators of the set. A guess: a
+        /// small set whole.
         pub validator_slots: u32 = 64, in 0 => 10_000;
         /// Dialled peers in one network group (an IPv4 /16, an IPv6 /32), so that one party
         /// can't own them all (Heilman et al. 2015; Bitcoin allows 1). Persistent peers are
