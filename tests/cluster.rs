@@ -13,7 +13,6 @@ mod byzantine;
 mod connections;
 #[path = "cluster/faults.rs"]
 mod faults;
-#[allow(dead_code, reason = "the attacks need all of it")]
 #[path = "attacks/hostile.rs"]
 mod hostile;
 #[path = "cluster/meeting.rs"]

@@ -6,6 +6,7 @@
 //! which looks again whenever something has happened anywhere.
 
 mod inbox;
+mod member;
 mod world;
 
 use std::{
@@ -17,23 +18,21 @@ use std::{
 
 use peerstage_core::{
     config::Config,
-    identity::{Keypair, NodeId, PublicKey},
+    identity::{Keypair, PublicKey},
     messages::Topic,
 };
 use tokio::{sync::Notify, time::Instant};
 
 pub use inbox::{Inbox, Receipt};
+pub use member::Member;
 pub use world::World;
 
 use super::faults;
 use crate::{
-    Builder, Event, Network, Notice, Reply, StartError, What,
+    Builder, Network, Reply, StartError,
     clock::Clock,
     store::memory::MemoryDisk,
-    transport::{
-        Transport,
-        sim::{FaultGuard, SimNetwork},
-    },
+    transport::sim::{FaultGuard, SimNetwork},
 };
 
 /// The topic that every member answers requests about, with what it was asked.
@@ -58,18 +57,6 @@ pub struct Cluster {
     bell: Arc<Notify>,
     /// The clock that the clocks of new members are set by.
     clock: Clock,
-}
-
-/// One node, in its present life.
-pub struct Member {
-    /// The handle; `None` while it is crashed or stopped.
-    network: Option<Network>,
-    node: NodeId,
-    clock: Clock,
-    disk: MemoryDisk,
-    inbox: Inbox,
-    events: Arc<Mutex<Vec<Event>>>,
-    lives: u64,
 }
 
 impl Cluster {
@@ -347,61 +334,6 @@ impl Cluster {
             true
         };
         self.until(limit, met).await
-    }
-}
-
-impl Member {
-    /// The handle; `None` while the node is crashed or stopped.
-    #[must_use]
-    pub fn network(&self) -> Option<&Network> {
-        self.network.as_ref()
-    }
-
-    /// The node's id.
-    #[must_use]
-    pub fn node(&self) -> NodeId {
-        self.node
-    }
-
-    /// How often the node was started.
-    #[must_use]
-    pub fn lives(&self) -> u64 {
-        self.lives
-    }
-
-    /// The node's clock, to let it jump.
-    #[must_use]
-    pub fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// What the node's chain was handed, over all its lives.
-    #[must_use]
-    pub fn inbox(&self) -> &Inbox {
-        &self.inbox
-    }
-
-    /// What happened in the node, over all its lives.
-    #[must_use]
-    pub fn events(&self) -> Vec<Event> {
-        lock(&self.events).clone()
-    }
-
-    /// Whether something of this sort has happened in the node.
-    pub fn saw(&self, wanted: impl Fn(&What) -> bool) -> bool {
-        lock(&self.events).iter().any(|event| wanted(&event.what))
-    }
-
-    fn listen(&self, network: &Network, bell: Arc<Notify>) {
-        let (mut subscription, events) = (network.subscribe(), Arc::clone(&self.events));
-        actix_rt::spawn(async move {
-            while let Some(notice) = subscription.next().await {
-                if let Notice::Event(event) = notice {
-                    lock(&events).push(event);
-                    bell.notify_waiters();
-                }
-            }
-        });
     }
 }
 
