@@ -1,3 +1,5 @@
+//! The actors of Peerstage and the handle on them, [`Network`]; the README follows.
+//!
 #![doc = include_str!("../README.md")]
 
 // The localnet mounts an example, which names the library as any user does.
