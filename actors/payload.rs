@@ -1,5 +1,6 @@
 //! What a chain hands to the network and gets from it.
 
+use actix::MessageResponse;
 use bytes::Bytes;
 use peerstage_core::{
     identity::{NodeId, PublicKey},
@@ -7,8 +8,6 @@ use peerstage_core::{
     messages::{MessageId, Topic},
     time::Time,
 };
-
-pub use peerstage_core::relay::Verdict;
 
 /// A type a chain sends and receives. [`Block`], [`Transaction`], [`Proposal`] and [`Vote`] are
 /// bytes and need nothing; a chain's own types implement this, usually as [`Kind::Custom`] with a
@@ -33,6 +32,28 @@ pub trait Payload: Sized + Send + 'static {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payload does not decode: {0}")]
 pub struct PayloadError(pub String);
+
+/// The chain's judgement of what it received; the network forwards nothing without it.
+#[derive(Clone, Debug, PartialEq, Eq, MessageResponse)]
+pub enum Verdict {
+    /// Valid: forward it, credit the peer.
+    Accept,
+    /// Not wrong, but not worth forwarding (old, known, not judgeable now).
+    Ignore,
+    /// Invalid, now and for ever: don't forward it, penalise whoever sends it. The reason shows
+    /// in `explain`. What another node may judge differently is [`Verdict::Ignore`].
+    Reject(String),
+}
+
+impl From<Verdict> for peerstage_core::relay::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Accept => Self::Accept,
+            Verdict::Ignore => Self::Ignore,
+            Verdict::Reject(reason) => Self::Reject(reason),
+        }
+    }
+}
 
 /// A payload as it arrived.
 #[derive(Clone, Debug)]

@@ -10,12 +10,12 @@ use peerstage_core::{
     kinds::Kind,
     lanes::Pushed,
     messages::{MessageId, Outgoing, Signed},
-    relay::{self, Action, DropReason, Inbound, Relay, RelayFault, VerdictTicket},
-    scoring::Fault,
+    relay::{self, Action, DropReason, Inbound, Relay, VerdictTicket},
     time::Time,
 };
 
 pub(crate) use messages::Verified;
+use messages::fault_of;
 pub use messages::{Broadcast, Counts, CountsQuery, PeerDown, PeerUp, RecordSeen, SendTo, SetMode};
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     events::{Event, What},
     manager::SetValidators,
     network::SendError,
-    payload::Delivery,
+    payload::{Delivery, Verdict},
     peer::{Arrival, Outbox},
     scoring::{Observation, Scored},
     shell::{
@@ -180,7 +180,11 @@ impl MessageRelay {
         ) -> Result<relay::Broadcast, relay::RelayError>,
     ) -> Result<Delivery, SendError> {
         self.refused = 0;
-        let sent = step(self, ctx, |actor, now, out| order(&mut actor.machine, now, out))?;
+        let wall = self.clock.wall();
+        let sent = step(self, ctx, |actor, now, out| {
+            actor.machine.on_wall(now, wall);
+            order(&mut actor.machine, now, out)
+        })?;
         let lazy = self.refused;
         let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(lazy);
         Ok(Delivery { queued, lazy, dropped: 0 })
@@ -208,9 +212,9 @@ impl MessageRelay {
         if let Some(about) = about {
             let counts = self.counts.of(about.kind);
             match &verdict {
-                relay::Verdict::Accept => counts.accepted += 1,
-                relay::Verdict::Reject(_) => counts.rejected += 1,
-                relay::Verdict::Ignore => {}
+                Verdict::Accept => counts.accepted += 1,
+                Verdict::Reject(_) => counts.rejected += 1,
+                Verdict::Ignore => {}
             }
             let what = What::Received {
                 kind: about.kind,
@@ -222,22 +226,10 @@ impl MessageRelay {
             tell("event", &self.links.events, Event { at: self.clock.now(), what });
         }
         if ticket != DELIVERED {
-            step(self, ctx, |actor, now, out| actor.machine.on_verdict(now, ticket, verdict, out));
+            step(self, ctx, |actor, now, out| {
+                actor.machine.on_verdict(now, ticket, verdict.into(), out)
+            });
         }
-    }
-}
-
-/// The scoring fault that a relay fault is.
-fn fault_of(fault: RelayFault) -> Fault {
-    match fault {
-        RelayFault::InvalidBlock => Fault::InvalidBlock,
-        RelayFault::InvalidTransaction => Fault::InvalidTransaction,
-        RelayFault::InvalidVote => Fault::InvalidVote,
-        RelayFault::WrongRole => Fault::WrongRole,
-        RelayFault::MalformedMessage => Fault::MalformedMessage,
-        RelayFault::DuplicateFlood => Fault::DuplicateFlood,
-        RelayFault::Replay => Fault::Replay,
-        RelayFault::ProtocolViolation => Fault::ProtocolViolation,
     }
 }
 

@@ -142,6 +142,7 @@ pub struct Connection {
     ping_nonce: u64,
     trickle: Option<(Time, u64)>,
     last_heard: Time,
+    partial_record: bool,
     ended: bool,
 }
 
@@ -167,6 +168,7 @@ impl Connection {
             ping_nonce: nonce,
             trickle: None,
             last_heard: now,
+            partial_record: false,
             ended: false,
             terms,
         }
@@ -200,6 +202,14 @@ impl Connection {
             return self.end(Violation::Frame(error).into(), out);
         }
         self.watch_trickle(now, length);
+    }
+
+    /// Bytes arrived that end no record: `pending` of a record wait for the rest of it. A record
+    /// that trickles is watched like a message that does.
+    pub fn on_partial_record(&mut self, now: Time, bytes: usize, pending: bool) {
+        self.partial_record = pending;
+        self.last_heard = now;
+        self.watch_trickle(now, bytes as u64);
     }
 
     /// When the machine wants to be woken.
@@ -260,12 +270,13 @@ impl Connection {
         }
     }
 
-    /// Remembers how fast an unfinished message grows.
+    /// Remembers how fast an unfinished message or record grows.
     fn watch_trickle(&mut self, now: Time, length: u64) {
-        self.trickle = match (self.assembler.oldest_unfinished(), self.trickle) {
-            (None, _) => None,
-            (Some(_), None) => Some((now, length)),
-            (Some(_), Some((since, bytes))) => Some((since, bytes.saturating_add(length))),
+        let unfinished = self.partial_record || self.assembler.oldest_unfinished().is_some();
+        self.trickle = match self.trickle {
+            _ if !unfinished => None,
+            None => Some((now, length)),
+            Some((since, bytes)) => Some((since, bytes.saturating_add(length))),
         };
     }
 

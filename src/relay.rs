@@ -69,6 +69,8 @@ pub struct Relay {
     next_round: Option<Time>,
     next_sweep: Option<Time>,
     wall: Time,
+    /// When, by the clock of deadlines, the wall clock showed `wall`.
+    wall_read: Time,
     rng: ChaCha8Rng,
 }
 
@@ -117,6 +119,7 @@ impl Relay {
             next_round: None,
             next_sweep: None,
             wall: Time::ZERO,
+            wall_read: Time::ZERO,
             rng: ChaCha8Rng::from_seed(seed),
         }
     }
@@ -225,6 +228,18 @@ impl Relay {
             cache_bytes: self.bodies.bytes(),
             routed_bytes: self.routed_bytes,
         }
+    }
+
+    /// What the wall clock shows now; for stamps that others read. Before the first call the two
+    /// clocks are taken for one.
+    pub fn on_wall(&mut self, now: Time, wall: Time) {
+        self.wall = wall;
+        self.wall_read = now;
+    }
+
+    /// The wall clock at `now`, as far as we were told.
+    fn wall_at(&self, now: Time) -> Time {
+        self.wall.plus(now.since(self.wall_read))
     }
 
     /// When [`Relay::on_deadline`] wants to be called.

@@ -14,10 +14,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, test_kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, test_kill_process},
+};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, unix::AsyncFd},
+    io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
@@ -153,10 +156,15 @@ async fn nodes_end_when_their_launcher_is_killed() {
     let handles: Vec<OwnedFd> = pids.iter().map(watch).collect();
     child.start_kill().unwrap();
     child.wait().await.unwrap();
-    for handle in handles {
-        let ended = AsyncFd::new(handle).unwrap();
-        let _ready = timeout(PATIENCE, ended.readable()).await.expect("a node is left").unwrap();
-    }
+    let all_ended = tokio::task::spawn_blocking(move || {
+        let limit = Timespec::try_from(PATIENCE).unwrap();
+        // A process handle becomes readable when its process ends.
+        handles.iter().all(|handle| {
+            let mut waiting = [PollFd::new(handle, PollFlags::IN)];
+            poll(&mut waiting, Some(&limit)).unwrap() == 1
+        })
+    });
+    assert!(all_ended.await.unwrap(), "a node is left");
     // Nobody was left to tidy up.
     std::fs::remove_dir_all(report["folder"].as_str().unwrap()).unwrap();
 }

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example actix_handlers`
 
-use actix::{Actor, Context, Handler, MessageResult};
+use actix::{Actor, Context, Handler};
 use peerstage::{Inbound, Network, Transaction, Verdict};
 
 struct Mempool;
@@ -12,13 +12,13 @@ impl Actor for Mempool {
 }
 
 impl Handler<Inbound<Transaction>> for Mempool {
-    type Result = MessageResult<Inbound<Transaction>>;
+    type Result = Verdict;
 
-    fn handle(&mut self, inbound: Inbound<Transaction>, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(match inbound.payload.0.as_ref() {
+    fn handle(&mut self, inbound: Inbound<Transaction>, _: &mut Context<Self>) -> Verdict {
+        match inbound.payload.0.as_ref() {
             b"" => Verdict::Reject("an empty transaction".to_owned()),
             _ => Verdict::Accept,
-        })
+        }
     }
 }
 

@@ -170,6 +170,7 @@ impl Peer {
         counters.bytes_in.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
         metrics::counter!("peerstage_bytes_total", "direction" => "in")
             .increment(bytes.len() as u64);
+        let mut partial = bytes.len();
         if self.unread.is_empty() {
             self.unread = bytes;
         } else {
@@ -177,8 +178,14 @@ impl Peer {
         }
         loop {
             match self.opener.open(&mut self.unread) {
-                Ok(Some(record)) => self.connection.on_record(now, record.freeze(), out),
-                Ok(None) => return,
+                Ok(Some(record)) => {
+                    partial = 0;
+                    self.connection.on_record(now, record.freeze(), out);
+                }
+                Ok(None) => {
+                    let pending = !self.unread.is_empty();
+                    return self.connection.on_partial_record(now, partial, pending);
+                }
                 Err(error) => {
                     // On an ordered stream a bad record is the peer's doing or an attacker's on
                     // the path; it can't be told apart, so nobody is penalised.

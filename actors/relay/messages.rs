@@ -8,7 +8,8 @@ use peerstage_core::{
     identity::{NodeId, PublicKey},
     kinds::{Kind, RelayMode},
     messages::Topic,
-    relay::{PeerInfo, RelayError, VerdictTicket},
+    relay::{PeerInfo, RelayError, RelayFault, VerdictTicket},
+    scoring::Fault,
 };
 
 use crate::{
@@ -119,5 +120,19 @@ impl From<RelayError> for SendError {
             RelayError::NotSigned | RelayError::NotValidator => SendError::NotValidator,
             RelayError::NoRoute => SendError::NoRoute,
         }
+    }
+}
+
+/// The scoring fault that a relay fault is.
+pub(super) fn fault_of(fault: RelayFault) -> Fault {
+    match fault {
+        RelayFault::InvalidBlock => Fault::InvalidBlock,
+        RelayFault::InvalidTransaction => Fault::InvalidTransaction,
+        RelayFault::InvalidVote => Fault::InvalidVote,
+        RelayFault::WrongRole => Fault::WrongRole,
+        RelayFault::MalformedMessage => Fault::MalformedMessage,
+        RelayFault::DuplicateFlood => Fault::DuplicateFlood,
+        RelayFault::Replay => Fault::Replay,
+        RelayFault::ProtocolViolation => Fault::ProtocolViolation,
     }
 }

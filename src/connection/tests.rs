@@ -194,6 +194,23 @@ fn a_trickling_message_is_cut_off_and_a_slow_one_is_not() {
     assert_eq!(scene.wakes(), (Time(10_020), vec![]));
 }
 
+/// Attack row 5, inside one record: its bytes are a sign of life, and still too slow.
+#[test]
+fn a_trickling_record_is_cut_off() {
+    let mut scene = Scene::greeted(None);
+    let pong = encode(&Ping { nonce: 1 }).unwrap();
+    scene.receives(Time(20), Kind::Pong, vec![], pong);
+    for second in 1..10u64 {
+        scene.connection.on_partial_record(Time(1000 * second), 100, true);
+    }
+    assert_eq!(scene.wakes(), (Time(11_000), vec![Action::End(End::TooSlow)]));
+
+    let mut scene = Scene::greeted(None);
+    scene.connection.on_partial_record(Time(20), 100, true);
+    scene.connection.on_partial_record(Time(30), 0, false);
+    assert_eq!(scene.connection.deadline(), Some(Time(10_010)), "the ping's, nothing trickles");
+}
+
 #[test]
 fn a_header_or_body_that_does_not_decode_is_a_violation() {
     for (kind, header, body) in [

@@ -48,7 +48,7 @@ impl Relay {
     /// A message arrived from a connected peer. `wall` is the wall clock: stamps are compared
     /// with it, and nothing else is.
     pub fn on_message(&mut self, now: Time, wall: Time, message: Inbound, out: &mut Vec<Action>) {
-        self.wall = wall;
+        self.on_wall(now, wall);
         let Inbound { peer, kind, .. } = message;
         if !self.peers.contains_key(&peer) {
             return Self::count(kind, DropReason::UnknownPeer, out);

@@ -89,7 +89,7 @@ impl Relay {
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
         let via = self.best(peers, self.config.routed.fanout, true);
         let message = Self::outgoing(kind, hops, topic, body);
-        let inner = write_inner(&self.keypair, &self.network, &to, now, &message);
+        let inner = write_inner(&self.keypair, &self.network, &to, self.wall_at(now), &message);
         let mut ephemeral = Zeroizing::new([0u8; 32]);
         self.rng.fill_bytes(ephemeral.as_mut());
         let Ok(body) = sealed::seal(&noise, ephemeral, &to.0, &inner) else { return false };

@@ -43,7 +43,7 @@ async fn message_a_is_limited_before_any_cryptography() {
     let node = node::builder().configure(slow).start().await.unwrap();
     let neighbour = node::neighbour(&node).await;
     let first = Script::new(settings(1), 1).first();
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let mut answered = 0;
     let mut flood = Vec::new();
     for _ in 0..1_000 {
