@@ -1,4 +1,5 @@
 //! Every example, as its built binary: it must end by itself, and say what its comment promises.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on must fail loudly")]
 
 use std::{
     path::PathBuf,

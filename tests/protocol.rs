@@ -1,6 +1,7 @@
 //! The documents say what the code does: tables and examples are written from it.
 //!
 //! After a change of the protocol: `PEERSTAGE_BLESS=1 cargo test -p peerstage --test protocol`.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on must fail loudly")]
 
 use std::{fs, path::PathBuf};
 
