@@ -295,7 +295,8 @@ mod tests {
 
     #[test]
     fn everything_that_is_missing_is_named_with_its_node() {
-        let missing: [(&str, fn(&mut Report)); 8] = [
+        type Change = fn(&mut Report);
+        let missing: [(&str, Change); 8] = [
             ("node 1: has 8 of 9 transactions", |report| report.nodes[1].transactions = 8),
             ("node 2: did not verify block 00ff", |report| report.nodes[2].blocks.clear()),
             ("node 0: has 1 of 2 votes for 00ff", |report| report.nodes[0].blocks[0].votes = 1),
