@@ -5,7 +5,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     events::{Event, What},
-    shell::{Lifeline, core_actor},
+    shell::{Lifeline, core_actor, fault_point},
 };
 
 /// Events a slow subscriber may fall behind before it misses some; it is told how many.
@@ -92,6 +92,7 @@ impl Handler<Event> for MonitoringBridge {
     type Result = ();
 
     fn handle(&mut self, event: Event, _: &mut Context<Self>) {
+        fault_point("MonitoringBridge::Event");
         metrics::counter!("peerstage_events_total", "event" => event.what.name()).increment(1);
         log(&event.what);
         // Nobody subscribed is no error.
