@@ -5,7 +5,7 @@ mod messages;
 
 use std::collections::BTreeMap;
 
-use actix::{AsyncContext, Context, Handler, MessageResult, Recipient, StreamHandler};
+use actix::{AsyncContext, Context, Recipient};
 use peerstage_core::{
     identity::{NetworkId, NodeId},
     kinds::Kind,
@@ -23,11 +23,10 @@ use crate::{
     bridge::{Judge, Judged, verdict_label},
     clock::Clock,
     events::{Event, What},
-    manager::SetValidators,
     network::SendError,
     payload::Delivery,
     peer::{Arrival, Outbox},
-    scoring::{Observation, Scored},
+    scoring::Observation,
     shell::{
         BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, core_actor, step, tell,
     },

@@ -1,5 +1,8 @@
 //! The shell on the real runtime: a flood delays no timer, the flooded actor's or a neighbour's.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
+
+#[path = "shell/panics.rs"]
+mod panics;
 
 use std::{
     net::IpAddr,
@@ -137,6 +140,7 @@ fn a_flood_from_512_senders_keeps_timers_running() {
 /// A panic in a core actor is told to the node's hook by the actor's name.
 #[test]
 fn a_panic_in_a_core_actor_is_fatal_by_name() {
+    let _alone = panics::ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let actors = [
         "relay",
         "requests",
