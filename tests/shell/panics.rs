@@ -200,18 +200,25 @@ fn a_panic_in_any_peer_handler_ends_one_connection() {
             } else {
                 let _ = cluster.network(0).broadcast(Block::from(b"block".to_vec())).await;
             }
+            // Whoever was told to go has gone for the reason that the manager was given first.
+            let expected = match handler {
+                "Peer::PeerOrder" => CloseReason::Requested,
+                _ => CloseReason::Panicked,
+            };
             let panicked = |what: &What| match what {
                 What::PeerDisconnected { closure, score, .. } => {
-                    closure.reason == CloseReason::Panicked && !closure.by_remote && *score >= 0.0
+                    closure.reason == expected && !closure.by_remote && *score >= 0.0
                 }
                 _ => false,
             };
             let ended = cluster.until(PATIENCE, async |cluster: &Cluster| {
                 cluster.members().iter().any(|member| member.saw(panicked))
             });
-            ended.await.expect("one connection ends as panicked");
-            let ends = cluster.members().iter().flat_map(|member| member.events());
-            assert_eq!(ends.filter(|event| panicked(&event.what)).count(), 1);
+            let ended = ended.await.is_some();
+            let events = || cluster.members().iter().flat_map(|member| member.events());
+            let all = || events().map(|event| event.what).collect::<Vec<_>>();
+            assert!(ended, "{handler}: no connection ended as expected: {:?}", all());
+            assert_eq!(events().filter(|event| panicked(&event.what)).count(), 1);
             assert!(!disarm_fault());
             for index in 0..3 {
                 let bans = cluster.network(index).bans().await.unwrap();
