@@ -133,7 +133,7 @@ fn a_flood_from_512_senders_keeps_timers_running() {
         assert!(handled > 10_000, "{handled} messages are no flood");
         assert!(flooded * 100 >= control * 95, "{flooded} of {control} ticks, {handled} messages");
         assert!(neighbour * 100 >= control * 95, "{neighbour} of {control}, {handled} messages");
-        [busy, idle, senders].iter().for_each(|arbiter| drop(arbiter.stop()));
+        assert!([busy, idle, senders].iter().all(Arbiter::stop));
     });
 }
 
@@ -154,12 +154,12 @@ fn a_panic_in_a_core_actor_is_fatal_by_name() {
     for actor in actors {
         peerstage::testkit::run_virtual(1, |seed| async move {
             let network = SimNetwork::new(seed, SimConfig::default());
-            let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+            let (told, mut hears) = tokio::sync::mpsc::channel(8);
             let node = Network::builder("shell")
                 .listen("33.1.1.1:30400")
                 .transport(Arc::new(network.host(IpAddr::from([33, 1, 1, 1]))))
                 .simulated(Clock::simulated(1_800_000_000_000), [1; 32])
-                .on_fatal(move |actor| drop(told.send(actor)))
+                .on_fatal(move |actor| told.try_send(actor).expect("one death"))
                 .start_here()
                 .await
                 .expect("it starts");
