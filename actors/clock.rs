@@ -29,25 +29,28 @@ pub struct Clock {
 struct Readings {
     started: Instant,
     epoch_ms: u64,
+    /// Whether the wall clock is this machine's; a simulated one follows the epoch.
+    real: bool,
     /// How far the wall clock has been moved since the start; zero outside simulations.
     jumped_ms: AtomicI64,
 }
 
 impl Clock {
-    /// The clock of this machine: the wall clock is read once, here.
+    /// The clock of this machine. Deadlines count from the wall clock as it is now.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "this is the one reading of the wall clock")]
     pub fn system() -> Self {
-        // A machine whose clock is before 1970 counts from there.
-        let wall = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::simulated(whole_ms(wall))
+        Self::starting_at(system_ms(), true)
     }
 
     /// A clock that starts at `epoch_ms` milliseconds after the Unix epoch.
     #[must_use]
     pub fn simulated(epoch_ms: u64) -> Self {
-        let jumped_ms = AtomicI64::new(0);
-        Clock { readings: Arc::new(Readings { started: Instant::now(), epoch_ms, jumped_ms }) }
+        Self::starting_at(epoch_ms, false)
+    }
+
+    fn starting_at(epoch_ms: u64, real: bool) -> Self {
+        let (started, jumped_ms) = (Instant::now(), AtomicI64::new(0));
+        Clock { readings: Arc::new(Readings { started, epoch_ms, real, jumped_ms }) }
     }
 
     /// The time for deadlines: never goes back, never jumps.
@@ -56,11 +59,14 @@ impl Clock {
         Time(self.readings.epoch_ms).plus(whole_ms(self.readings.started.elapsed()))
     }
 
-    /// The time for stamps that others read: as [`Clock::now`], moved by every [`Clock::jump`].
+    /// The time for stamps that others read: the machine's wall clock, so that it is right again
+    /// when the operator or NTP has set it; in simulations [`Clock::now`], moved by every
+    /// [`Clock::jump`].
     #[must_use]
     pub fn wall(&self) -> Time {
         let jumped_ms = self.readings.jumped_ms.load(Ordering::Relaxed);
-        Time(self.now().0.saturating_add_signed(jumped_ms))
+        let wall = if self.readings.real { system_ms() } else { self.now().0 };
+        Time(wall.saturating_add_signed(jumped_ms))
     }
 
     /// When `time` comes on tokio's clock, for a timer; [`Time::NEVER`] is about a year away.
@@ -74,6 +80,12 @@ impl Clock {
     pub fn jump(&self, ms: i64) {
         self.readings.jumped_ms.fetch_add(ms, Ordering::Relaxed);
     }
+}
+
+/// The machine's wall clock; one that is before 1970 stands at 1970.
+#[allow(clippy::disallowed_methods, reason = "this is the one reading of the wall clock")]
+fn system_ms() -> u64 {
+    whole_ms(std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn whole_ms(span: Duration) -> u64 {

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use crate::{
     clock::Clock,
     events::{Event, What},
-    shell::{Lifeline, core_actor, tell},
+    shell::{Lifeline, core_actor, fault_point, tell},
     store::{
         StoreBackend, StoreError, Table, WriteBatch,
         writer::{StoreHealth, StoreWriter},
@@ -225,6 +225,7 @@ impl Handler<Keep> for PeerStore {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, Keep(entries): Keep, _: &mut Context<Self>) -> Self::Result {
+        fault_point("PeerStore::Keep");
         self.watch();
         let Some(writer) = &self.writer else { return Box::pin(async {}) };
         let batch = match batch(entries) {
@@ -261,6 +262,7 @@ impl Handler<StoreQuery> for PeerStore {
     type Result = String;
 
     fn handle(&mut self, StoreQuery: StoreQuery, _: &mut Context<Self>) -> String {
+        fault_point("PeerStore::StoreQuery");
         self.watch();
         let health = match self.writer.as_ref().map(StoreWriter::health) {
             Some(StoreHealth::Healthy) => "healthy".to_owned(),
@@ -276,6 +278,7 @@ impl Handler<CloseStore> for PeerStore {
     type Result = ();
 
     fn handle(&mut self, CloseStore: CloseStore, _: &mut Context<Self>) {
+        fault_point("PeerStore::CloseStore");
         if let Some(writer) = self.writer.take()
             && let Err(error) = writer.shutdown()
         {

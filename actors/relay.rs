@@ -1,10 +1,11 @@
 //! The MessageRelay actor: every gossiped message passes here, in and out.
 
+mod handlers;
 mod messages;
 
 use std::collections::BTreeMap;
 
-use actix::{AsyncContext, Context, Handler, MessageResult, Recipient, StreamHandler};
+use actix::{AsyncContext, Context, Recipient};
 use peerstage_core::{
     identity::{NetworkId, NodeId},
     kinds::Kind,
@@ -22,11 +23,10 @@ use crate::{
     bridge::{Judge, Judged, verdict_label},
     clock::Clock,
     events::{Event, What},
-    manager::SetValidators,
     network::SendError,
     payload::{Delivery, Verdict},
     peer::{Arrival, Outbox},
-    scoring::{Observation, Scored},
+    scoring::Observation,
     shell::{
         BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, core_actor, step, tell,
     },
@@ -273,120 +273,5 @@ impl Shell for MessageRelay {
             }
             Action::Count { kind, reason } => self.count(kind, reason),
         }
-    }
-}
-
-impl StreamHandler<Vec<Arrival>> for MessageRelay {
-    fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
-        for arrival in arrivals {
-            self.arrived(arrival, ctx);
-        }
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl StreamHandler<Vec<Judged>> for MessageRelay {
-    fn handle(&mut self, verdicts: Vec<Judged>, ctx: &mut Context<Self>) {
-        for judged in verdicts {
-            self.judged(judged, ctx);
-        }
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl StreamHandler<Vec<Verified>> for MessageRelay {
-    fn handle(&mut self, verified: Vec<Verified>, ctx: &mut Context<Self>) {
-        for Verified { ticket, valid, permit } in verified {
-            self.permit = permit;
-            step(self, ctx, |actor, now, out| actor.machine.on_verified(now, ticket, valid, out));
-            self.permit = None;
-        }
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl Handler<Broadcast> for MessageRelay {
-    type Result = Result<Delivery, SendError>;
-
-    fn handle(&mut self, order: Broadcast, ctx: &mut Context<Self>) -> Self::Result {
-        let Broadcast { kind, topic, body } = order;
-        self.order(ctx, |machine, now, out| machine.broadcast(now, kind, topic, body, out))
-    }
-}
-
-impl Handler<SendTo> for MessageRelay {
-    type Result = Result<Delivery, SendError>;
-
-    fn handle(&mut self, order: SendTo, ctx: &mut Context<Self>) -> Self::Result {
-        let SendTo { to, kind, topic, body } = order;
-        self.order(ctx, |machine, now, out| machine.send_to(now, to, kind, topic, body, out))
-    }
-}
-
-impl Handler<PeerUp> for MessageRelay {
-    type Result = ();
-
-    fn handle(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
-        self.peers.insert(up.info.peer, up.outbox);
-        step(self, ctx, |actor, now, out| {
-            actor.machine.on_record(up.info.peer, up.noise_key);
-            actor.machine.on_peer_up(now, up.info, out);
-        });
-    }
-}
-
-impl Handler<PeerDown> for MessageRelay {
-    type Result = ();
-
-    fn handle(&mut self, PeerDown(peer): PeerDown, ctx: &mut Context<Self>) {
-        self.peers.remove(&peer);
-        step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, peer, out));
-    }
-}
-
-impl Handler<RecordSeen> for MessageRelay {
-    type Result = ();
-
-    fn handle(&mut self, seen: RecordSeen, _: &mut Context<Self>) {
-        let RecordSeen { node, noise_key, validator } = seen;
-        match validator {
-            Some(key) => self.machine.on_validator_node(key, node, noise_key),
-            None => self.machine.on_record(node, noise_key),
-        }
-    }
-}
-
-impl Handler<Scored> for MessageRelay {
-    type Result = ();
-
-    fn handle(&mut self, scored: Scored, _: &mut Context<Self>) {
-        self.machine.on_score(scored.peer, scored.thousandths, scored.relayed_to);
-    }
-}
-
-impl Handler<SetMode> for MessageRelay {
-    type Result = ();
-
-    fn handle(&mut self, SetMode { kind, mode }: SetMode, _: &mut Context<Self>) {
-        self.machine.set_mode(kind, mode);
-    }
-}
-
-impl Handler<SetValidators> for MessageRelay {
-    type Result = ();
-
-    fn handle(&mut self, SetValidators(set): SetValidators, _: &mut Context<Self>) {
-        self.machine.set_validators(set);
-    }
-}
-
-impl Handler<CountsQuery> for MessageRelay {
-    type Result = MessageResult<CountsQuery>;
-
-    fn handle(&mut self, CountsQuery: CountsQuery, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.counts.clone())
     }
 }

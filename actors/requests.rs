@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     peer::{Arrival, Outbox},
     scoring::{Observation, Scored},
-    shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, step},
+    shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, fault_point, step},
 };
 
 /// Why a request has no answer.
@@ -256,6 +256,7 @@ impl Shell for RequestDesk {
 
 impl StreamHandler<Vec<Arrival>> for RequestDesk {
     fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
+        fault_point("RequestDesk::Vec<Arrival>");
         for Arrival { peer, message, permit, .. } in arrivals {
             self.act(ctx, |desk, now, out| match message.kind {
                 Kind::Request => {
@@ -272,6 +273,7 @@ impl StreamHandler<Vec<Arrival>> for RequestDesk {
 
 impl StreamHandler<Vec<Served>> for RequestDesk {
     fn handle(&mut self, answers: Vec<Served>, ctx: &mut Context<Self>) {
+        fault_point("RequestDesk::Vec<Served>");
         for Served { ticket, answer } in answers {
             self.act(ctx, |desk, now, out| desk.machine.on_answer(now, ticket, answer, out));
         }
@@ -284,6 +286,7 @@ impl Handler<Ask> for RequestDesk {
     type Result = ResponseFuture<Result<Bytes, RequestError>>;
 
     fn handle(&mut self, order: Ask, ctx: &mut Context<Self>) -> Self::Result {
+        fault_point("RequestDesk::Ask");
         let Ask { target, topic, body, deadline } = order;
         let deadline = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
         let (answer, answered) = oneshot::channel();
@@ -303,6 +306,7 @@ impl Handler<PeerUp> for RequestDesk {
     type Result = ();
 
     fn handle(&mut self, PeerUp { peer, outbox }: PeerUp, ctx: &mut Context<Self>) {
+        fault_point("RequestDesk::PeerUp");
         self.peers.insert(peer, outbox);
         self.act(ctx, |desk, now, out| desk.machine.on_peer_up(now, peer, out));
     }
@@ -312,6 +316,7 @@ impl Handler<PeerDown> for RequestDesk {
     type Result = ();
 
     fn handle(&mut self, PeerDown(peer): PeerDown, ctx: &mut Context<Self>) {
+        fault_point("RequestDesk::PeerDown");
         self.peers.remove(&peer);
         self.act(ctx, |desk, now, out| desk.machine.on_peer_down(now, peer, out));
     }
@@ -321,6 +326,7 @@ impl Handler<Scored> for RequestDesk {
     type Result = ();
 
     fn handle(&mut self, scored: Scored, _: &mut Context<Self>) {
+        fault_point("RequestDesk::Scored");
         self.machine.on_score(scored.peer, scored.thousandths);
     }
 }

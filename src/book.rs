@@ -333,6 +333,15 @@ impl Book {
         }
     }
 
+    /// Takes a [`Book::postpone`] back.
+    pub fn readmit(&mut self, now: Time, peer: &NodeId) {
+        for address in self.addresses_of(peer) {
+            if let Some(slot) = self.entries.get_mut(&address) {
+                slot.entry.next_dial = slot.entry.next_dial.min(now);
+            }
+        }
+    }
+
     /// The address is this node's own: forgotten and never taken in again (attack row 9).
     pub fn mark_own(&mut self, now: Time, address: Address) {
         self.remove(&address);

@@ -1,5 +1,8 @@
 //! The shell on the real runtime: a flood delays no timer, the flooded actor's or a neighbour's.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
+
+#[path = "shell/panics.rs"]
+mod panics;
 
 use std::{
     net::IpAddr,
@@ -130,15 +133,14 @@ fn a_flood_from_512_senders_keeps_timers_running() {
         assert!(handled > 10_000, "{handled} messages are no flood");
         assert!(flooded * 100 >= control * 95, "{flooded} of {control} ticks, {handled} messages");
         assert!(neighbour * 100 >= control * 95, "{neighbour} of {control}, {handled} messages");
-        for arbiter in [busy, idle, senders] {
-            arbiter.stop();
-        }
+        assert!([busy, idle, senders].iter().all(Arbiter::stop));
     });
 }
 
 /// A panic in a core actor is told to the node's hook by the actor's name.
 #[test]
 fn a_panic_in_a_core_actor_is_fatal_by_name() {
+    let _alone = panics::ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let actors = [
         "relay",
         "requests",
@@ -152,12 +154,12 @@ fn a_panic_in_a_core_actor_is_fatal_by_name() {
     for actor in actors {
         peerstage::testkit::run_virtual(1, |seed| async move {
             let network = SimNetwork::new(seed, SimConfig::default());
-            let (told, mut hears) = tokio::sync::mpsc::channel(4);
+            let (told, mut hears) = tokio::sync::mpsc::channel(8);
             let node = Network::builder("shell")
                 .listen("33.1.1.1:30400")
                 .transport(Arc::new(network.host(IpAddr::from([33, 1, 1, 1]))))
                 .simulated(Clock::simulated(1_800_000_000_000), [1; 32])
-                .on_fatal(move |actor| told.try_send(actor).unwrap())
+                .on_fatal(move |actor| told.try_send(actor).expect("one death"))
                 .start_here()
                 .await
                 .expect("it starts");

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Subscription,
     network::Network,
-    shell::{Lifeline, Stop},
+    shell::{Lifeline, Stop, fault_point},
 };
 
 /// Requests that may wait; more are told that the node is busy.
@@ -90,6 +90,7 @@ impl Handler<AdminRequest> for Admin {
     type Result = ResponseFuture<Result<AdminResponse, AdminError>>;
 
     fn handle(&mut self, request: AdminRequest, _: &mut Context<Self>) -> Self::Result {
+        fault_point("Admin::AdminRequest");
         let parts = Arc::clone(&self.parts);
         Box::pin(async move { parts.answer(request).await })
     }
@@ -99,6 +100,7 @@ impl Handler<Stop> for Admin {
     type Result = ();
 
     fn handle(&mut self, Stop: Stop, ctx: &mut Context<Self>) {
+        fault_point("Admin::Stop");
         ctx.stop();
     }
 }
@@ -107,6 +109,7 @@ impl Handler<Follow> for Admin {
     type Result = Feed;
 
     fn handle(&mut self, Follow: Follow, _: &mut Context<Self>) -> Feed {
+        fault_point("Admin::Follow");
         Feed(self.parts.network.subscribe())
     }
 }

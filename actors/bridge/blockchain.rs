@@ -3,7 +3,7 @@
 use actix::{AsyncContext, Context, StreamHandler};
 
 use super::{Handlers, Judge, Judged};
-use crate::shell::{Lifeline, Queue, QueueStream, core_actor};
+use crate::shell::{Lifeline, Queue, QueueStream, core_actor, fault_point};
 
 /// Hands what arrived to the chain and the verdicts to the relay.
 pub struct BlockchainBridge {
@@ -36,6 +36,7 @@ core_actor!(BlockchainBridge, mailbox = 1_024);
 
 impl StreamHandler<Vec<Judge>> for BlockchainBridge {
     fn handle(&mut self, orders: Vec<Judge>, _: &mut Context<Self>) {
+        fault_point("BlockchainBridge::Vec<Judge>");
         for order in orders {
             self.handlers.judge(order, self.verdicts.clone());
         }

@@ -14,7 +14,7 @@ use crate::{
     network::SendError,
     payload::Delivery,
     relay::Broadcast,
-    shell::{Lifeline, Queue, QueueStream, Workers, core_actor},
+    shell::{Lifeline, Queue, QueueStream, Workers, core_actor, fault_point},
 };
 
 /// From the chain: sign this as our validator and spread it.
@@ -74,6 +74,7 @@ core_actor!(ConsensusBridge, mailbox = 1_024);
 
 impl StreamHandler<Vec<Judge>> for ConsensusBridge {
     fn handle(&mut self, orders: Vec<Judge>, _: &mut Context<Self>) {
+        fault_point("ConsensusBridge::Vec<Judge>");
         for order in orders {
             self.handlers.judge(order, self.verdicts.clone());
         }
@@ -86,6 +87,7 @@ impl Handler<Publish> for ConsensusBridge {
     type Result = ResponseFuture<Result<Delivery, SendError>>;
 
     fn handle(&mut self, order: Publish, _: &mut Context<Self>) -> Self::Result {
+        fault_point("ConsensusBridge::Publish");
         let Publish { kind, payload } = order;
         let Some(key) = self.signing.key.clone() else {
             return Box::pin(async { Err(SendError::NotValidator) });

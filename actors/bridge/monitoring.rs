@@ -1,11 +1,12 @@
 //! The MonitoringBridge actor: events to subscribers, counters to metrics, lines to the log.
 
 use actix::{Context, Handler, Message};
+use peerstage_core::reason::CloseReason;
 use tokio::sync::broadcast;
 
 use crate::{
     events::{Event, What},
-    shell::{Lifeline, core_actor},
+    shell::{Lifeline, core_actor, fault_point},
 };
 
 /// Events a slow subscriber may fall behind before it misses some; it is told how many.
@@ -92,6 +93,7 @@ impl Handler<Event> for MonitoringBridge {
     type Result = ();
 
     fn handle(&mut self, event: Event, _: &mut Context<Self>) {
+        fault_point("MonitoringBridge::Event");
         metrics::counter!("peerstage_events_total", "event" => event.what.name()).increment(1);
         log(&event.what);
         // Nobody subscribed is no error.
@@ -109,7 +111,11 @@ fn log(what: &What) {
         }
         What::PeerDisconnected { peer, address, closure, score, connected_ms } => {
             let reason = closure.reason.name();
-            let by = if closure.by_remote { "remote" } else { "us" };
+            let by = match closure.reason {
+                _ if closure.by_remote => "remote",
+                CloseReason::ConnectionLost => "network",
+                _ => "us",
+            };
             tracing::info!(peer = %peer.short(), %address, reason, by, score, connected_ms, "peer disconnected");
         }
         What::DialFailed { address, reason } if is_mistake(reason) => {

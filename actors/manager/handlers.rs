@@ -13,12 +13,13 @@ use super::{
 use crate::{
     peer::{Arrival, SessionEvent},
     scoring::BanChanged,
-    shell::step,
+    shell::{fault_point, step},
     transport::Link,
 };
 
 impl StreamHandler<Vec<SessionEvent>> for NetworkManager {
     fn handle(&mut self, events: Vec<SessionEvent>, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::Vec<SessionEvent>");
         for event in events {
             step(self, ctx, |actor, now, out| actor.on_session(event, now, out));
         }
@@ -29,6 +30,7 @@ impl StreamHandler<Vec<SessionEvent>> for NetworkManager {
 
 impl StreamHandler<Vec<Arrival>> for NetworkManager {
     fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::Vec<Arrival>");
         for arrival in arrivals {
             step(self, ctx, |actor, now, out| actor.on_exchange(&arrival, now, out));
         }
@@ -39,6 +41,7 @@ impl StreamHandler<Vec<Arrival>> for NetworkManager {
 
 impl StreamHandler<Vec<Link>> for NetworkManager {
     fn handle(&mut self, links: Vec<Link>, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::Vec<Link>");
         for link in links {
             let (address, mut link) = (link.remote, Some(link));
             let id = self.new_session(address, Direction::Inbound);
@@ -67,8 +70,9 @@ impl StreamHandler<Vec<Link>> for NetworkManager {
 impl Handler<Connect> for NetworkManager {
     type Result = ();
 
-    fn handle(&mut self, Connect { target }: Connect, ctx: &mut Context<Self>) {
-        step(self, ctx, |actor, now, out| actor.connect_to(&target, now, out));
+    fn handle(&mut self, order: Connect, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::Connect");
+        step(self, ctx, |actor, now, out| actor.connect_to(&order, now, out));
     }
 }
 
@@ -76,6 +80,7 @@ impl Handler<Disconnect> for NetworkManager {
     type Result = bool;
 
     fn handle(&mut self, Disconnect { peer }: Disconnect, ctx: &mut Context<Self>) -> bool {
+        fault_point("NetworkManager::Disconnect");
         step(self, ctx, |actor, now, out| actor.machine.disconnect(now, &peer, out))
     }
 }
@@ -84,6 +89,7 @@ impl Handler<SetValidators> for NetworkManager {
     type Result = ();
 
     fn handle(&mut self, SetValidators(set): SetValidators, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::SetValidators");
         // The relay forgot what it knew of nodes outside the old set: it is told again.
         for key in &set {
             let node = self.machine.book().node_of_validator(key);
@@ -99,6 +105,7 @@ impl Handler<BanChanged> for NetworkManager {
     type Result = ();
 
     fn handle(&mut self, BanChanged { peer, until }: BanChanged, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::BanChanged");
         step(self, ctx, |actor, now, out| match until {
             Some(until) => actor.machine.on_banned(now, peer, until, out),
             None => actor.machine.on_unbanned(now, &peer, out),
@@ -110,6 +117,7 @@ impl Handler<PeerQuery> for NetworkManager {
     type Result = Vec<PeerRow>;
 
     fn handle(&mut self, PeerQuery(peer): PeerQuery, _: &mut Context<Self>) -> Vec<PeerRow> {
+        fault_point("NetworkManager::PeerQuery");
         match peer {
             Some(peer) => {
                 self.machine.peer(&peer).and_then(|view| self.row(view)).into_iter().collect()
@@ -123,6 +131,7 @@ impl Handler<ManagerQuery> for NetworkManager {
     type Result = MessageResult<ManagerQuery>;
 
     fn handle(&mut self, ManagerQuery: ManagerQuery, _: &mut Context<Self>) -> Self::Result {
+        fault_point("NetworkManager::ManagerQuery");
         let live = self.sessions.values().filter_map(|session| session.greeting.as_ref());
         let (mut bytes_in, mut bytes_out) = self.past_bytes;
         for greeted in live {
@@ -142,6 +151,7 @@ impl Handler<Shutdown> for NetworkManager {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, Shutdown: Shutdown, ctx: &mut Context<Self>) -> Self::Result {
+        fault_point("NetworkManager::Shutdown");
         let (done, gone) = oneshot::channel();
         self.stopping = Some(done);
         step(self, ctx, |actor, now, out| actor.machine.on_shutdown(now, out));

@@ -17,6 +17,8 @@ use peerstage_core::{
 pub struct Connect {
     /// Where, and who must answer if it is known.
     pub target: PeerAddress,
+    /// Whether it is only a bootstrap node, which has no place of its own.
+    pub bootstrap: bool,
 }
 
 /// Disconnects a peer; answers whether it was connected.

@@ -14,7 +14,6 @@ use actix::{AsyncContext, Context, Recipient};
 use peerstage_core::{
     address::Address,
     codec,
-    config::PeerAddress,
     identity::NodeId,
     kinds::Kind,
     manager::{Action, DialId, Direction, Established, Manager, SessionId, Target},
@@ -344,12 +343,13 @@ impl NetworkManager {
         })
     }
 
-    fn connect_to(&mut self, target: &PeerAddress, now: Time, out: &mut Vec<Action>) {
-        if let Some(address) = target.address() {
-            let target = Target { address, expected: target.id };
-            if !self.machine.connect(now, target, out) {
-                tracing::warn!(%address, "too many addresses to keep connected to");
-            }
+    fn connect_to(&mut self, order: &Connect, now: Time, out: &mut Vec<Action>) {
+        let Some(address) = order.target.address() else { return };
+        let target = Target { address, expected: order.target.id };
+        if order.bootstrap {
+            self.machine.on_bootstrap_resolved(now, target, out);
+        } else if !self.machine.connect(now, target, out) {
+            tracing::warn!(%address, "too many addresses to keep connected to");
         }
     }
 }

@@ -215,7 +215,7 @@ impl Network {
     /// # Errors
     /// [`Stopped`].
     pub async fn connect(&self, target: PeerAddress) -> Result<(), Stopped> {
-        Ok(self.core.manager.send(Connect { target }).await?)
+        Ok(self.core.manager.send(Connect { target, bootstrap: false }).await?)
     }
 
     /// Disconnects a peer and leaves it alone for a while; whether it was connected.

@@ -64,9 +64,12 @@ pub(super) fn background(
     let mut tasks: Vec<_> =
         listeners.into_iter().map(|listener| accepting(listener).abort_handle()).collect();
     let network = &config.network;
-    for peer in network.bootstrap.iter().chain(&network.persistent_peers) {
+    let bootstrap = network.bootstrap.iter().map(|peer| (peer, true));
+    let persistent = network.persistent_peers.iter().map(|peer| (peer, false));
+    for (peer, bootstrap) in bootstrap.chain(persistent) {
         if peer.address().is_none() {
-            tasks.push(actix_rt::spawn(resolve(peer.clone(), manager.clone())).abort_handle());
+            let looking = resolve(peer.clone(), bootstrap, manager.clone());
+            tasks.push(actix_rt::spawn(looking).abort_handle());
         }
     }
     tasks
@@ -86,7 +89,7 @@ async fn accept(mut listener: Box<dyn Listener>, accepted: Queue<Link>) {
 }
 
 /// Looks a host name up until it resolves, then connects to what it names.
-async fn resolve(target: PeerAddress, manager: Addr<NetworkManager>) {
+async fn resolve(target: PeerAddress, bootstrap: bool, manager: Addr<NetworkManager>) {
     loop {
         let host = (target.host.to_string(), target.port);
         match tokio::net::lookup_host(host).await {
@@ -98,7 +101,7 @@ async fn resolve(target: PeerAddress, manager: Addr<NetworkManager>) {
                         host: Host::Ip(address.ip()),
                         port: address.port(),
                     };
-                    found = manager.send(Connect { target: resolved }).await.is_ok();
+                    found = manager.send(Connect { target: resolved, bootstrap }).await.is_ok();
                 }
                 if found {
                     return;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    shell::{Shell, Timer, injected_panic, step},
+    shell::{Shell, Timer, fault_point, injected_panic, step},
 };
 
 impl Actor for Peer {
@@ -79,6 +79,7 @@ impl Shell for Peer {
 
 impl StreamHandler<Arrived> for Peer {
     fn handle(&mut self, Arrived(read): Arrived, ctx: &mut Context<Self>) {
+        fault_point("Peer::Arrived");
         match read {
             Ok(bytes) => step(self, ctx, |peer, now, out| {
                 if !matches!(peer.phase, Phase::Closing(_)) {
@@ -97,6 +98,7 @@ impl StreamHandler<Arrived> for Peer {
 
 impl StreamHandler<WriterReady> for Peer {
     fn handle(&mut self, WriterReady(ready): WriterReady, ctx: &mut Context<Self>) {
+        fault_point("Peer::WriterReady");
         if ready.is_err() {
             return ctx.stop();
         }
@@ -114,6 +116,7 @@ impl Handler<PeerOrder> for Peer {
     type Result = ();
 
     fn handle(&mut self, order: PeerOrder, ctx: &mut Context<Self>) {
+        fault_point("Peer::PeerOrder");
         step(self, ctx, |peer, now, _| match order {
             PeerOrder::Accept => {
                 // A peer that broke a rule meanwhile is leaving, and goes on leaving.

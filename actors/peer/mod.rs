@@ -200,6 +200,10 @@ impl Peer {
     /// Seals what is ready, as long as the socket keeps up.
     fn seal(&mut self, now: Time) {
         let mut buffer = self.buffer.borrow_mut();
+        if buffer.bytes.is_empty() {
+            // The socket's time to take something begins now, not when it last took something.
+            self.progress.1 = now;
+        }
         while buffer.bytes.len() < WRITE_AHEAD {
             let mut record = BytesMut::new();
             self.outbox.fill(now, &mut record, RECORD_MAX);

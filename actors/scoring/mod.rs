@@ -6,6 +6,7 @@ use actix::{AsyncContext, Context, Handler, Recipient, ResponseFuture, StreamHan
 use peerstage_core::{
     identity::NodeId,
     kinds::Kind,
+    reason::CloseReason,
     relay,
     scoring::{
         Action, BanRecord, Delivery, Departure, Explanation, ScoreRecord, Scoring, Service,
@@ -18,7 +19,7 @@ use crate::{
     clock::Clock,
     events::{Event, What},
     peer_store::{Entry, Keep},
-    shell::{Lifeline, QueueStream, Shell, Timer, core_actor, step, tell},
+    shell::{Lifeline, QueueStream, Shell, Timer, core_actor, fault_point, step, tell},
 };
 
 pub use messages::{
@@ -97,7 +98,9 @@ impl PeerScoring {
             }
             Observation::Disconnected { peer, address, closure, connected_ms } => {
                 let score = machine.score(peer).points();
-                let ours = if closure.by_remote { Departure::Theirs } else { Departure::Ours };
+                let lost = closure.reason == CloseReason::ConnectionLost;
+                let theirs = closure.by_remote || lost;
+                let ours = if theirs { Departure::Theirs } else { Departure::Ours };
                 machine.on_disconnected(now, peer, ours, out);
                 self.event(What::PeerDisconnected { peer, address, closure, score, connected_ms });
             }
@@ -113,7 +116,9 @@ impl PeerScoring {
                 };
                 match kind {
                     Kind::Block => machine.on_block(now, peer, delivery, out),
-                    _ => machine.on_transaction(now, peer, delivery, out),
+                    Kind::Transaction => machine.on_transaction(now, peer, delivery, out),
+                    // The categories are about blocks and transactions.
+                    _ => {}
                 }
             }
             Observation::Fault { peer, fault } => machine.on_fault(now, peer, fault, out),
@@ -200,6 +205,7 @@ impl Shell for PeerScoring {
 
 impl StreamHandler<Vec<Observation>> for PeerScoring {
     fn handle(&mut self, observations: Vec<Observation>, ctx: &mut Context<Self>) {
+        fault_point("PeerScoring::Vec<Observation>");
         for observation in observations {
             step(self, ctx, |actor, now, out| actor.observe(now, observation, out));
         }
@@ -213,6 +219,7 @@ impl Handler<Explain> for PeerScoring {
     type Result = Option<Explanation>;
 
     fn handle(&mut self, Explain { peer }: Explain, _: &mut Context<Self>) -> Self::Result {
+        fault_point("PeerScoring::Explain");
         self.machine.explain(self.clock.now(), peer)
     }
 }
@@ -221,6 +228,7 @@ impl Handler<ScoresOf> for PeerScoring {
     type Result = Vec<ScoreOf>;
 
     fn handle(&mut self, ScoresOf(peers): ScoresOf, _: &mut Context<Self>) -> Self::Result {
+        fault_point("PeerScoring::ScoresOf");
         let score = |peer: NodeId| ScoreOf {
             score: self.machine.score(peer).points(),
             standing: self.machine.standing(peer),
@@ -234,6 +242,7 @@ impl Handler<Bans> for PeerScoring {
     type Result = Vec<BanRecord>;
 
     fn handle(&mut self, Bans: Bans, _: &mut Context<Self>) -> Self::Result {
+        fault_point("PeerScoring::Bans");
         self.machine.bans().cloned().collect()
     }
 }
@@ -246,6 +255,7 @@ impl Handler<Ban> for PeerScoring {
         Ban { peer, why, duration }: Ban,
         ctx: &mut Context<Self>,
     ) -> Self::Result {
+        fault_point("PeerScoring::Ban");
         let ms = duration.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
         step(self, ctx, |actor, now, out| actor.machine.ban(now, peer, &why, ms, out));
         self.flush()
@@ -256,6 +266,7 @@ impl Handler<Unban> for PeerScoring {
     type Result = ResponseFuture<bool>;
 
     fn handle(&mut self, Unban { peer }: Unban, ctx: &mut Context<Self>) -> Self::Result {
+        fault_point("PeerScoring::Unban");
         let was_banned = self.machine.standing(peer) == Standing::Banned;
         step(self, ctx, |actor, now, out| actor.machine.unban(now, peer, out));
         let kept = self.flush();
@@ -270,6 +281,7 @@ impl Handler<TellReport> for PeerScoring {
     type Result = ();
 
     fn handle(&mut self, order: TellReport, ctx: &mut Context<Self>) {
+        fault_point("PeerScoring::TellReport");
         let TellReport { peer, report, why } = order;
         step(self, ctx, |actor, now, out| actor.machine.on_report(now, peer, report, &why, out));
         self.flush_behind();

@@ -36,6 +36,7 @@ macro_rules! core_actor {
             type Result = ();
 
             fn handle(&mut self, _: $crate::shell::Stop, ctx: &mut actix::Context<Self>) {
+                $crate::shell::fault_point(concat!(stringify!($Actor), "::Stop"));
                 actix::ActorContext::stop(ctx);
             }
         }
@@ -43,7 +44,9 @@ macro_rules! core_actor {
         impl actix::Handler<$crate::shell::AreYouThere> for $Actor {
             type Result = ();
 
-            fn handle(&mut self, _: $crate::shell::AreYouThere, _: &mut actix::Context<Self>) {}
+            fn handle(&mut self, _: $crate::shell::AreYouThere, _: &mut actix::Context<Self>) {
+                $crate::shell::fault_point(concat!(stringify!($Actor), "::AreYouThere"));
+            }
         }
 
         impl actix::Handler<$crate::shell::PanicNow> for $Actor {

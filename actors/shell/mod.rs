@@ -8,6 +8,7 @@
 mod bytes_budget;
 mod core_actor;
 mod fatal;
+mod fault;
 mod placement;
 mod queue;
 mod step;
@@ -20,6 +21,9 @@ pub(crate) use core_actor::core_actor;
 pub use core_actor::{PanicNow, Stop};
 pub(crate) use fatal::injected_panic;
 pub use fatal::{Fatal, Lifeline};
+pub(crate) use fault::fault_point;
+#[cfg(feature = "testkit")]
+pub use fault::{disarm_fault, plan_fault};
 pub use placement::Placement;
 pub use queue::{Queue, QueueFull, QueueStream};
 pub use step::{BUDGET, Shell, Timer, step};

@@ -19,6 +19,9 @@ const UNHEALTHY_MS: Millis = 5_000;
 /// An actor that was silent for so long ends the node, ms.
 const HOPELESS_MS: Millis = 30_000;
 
+/// A watchdog that wakes later than this did not run: then nobody could have answered, ms.
+const STOPPED_MS: Millis = 3_000;
+
 /// Are you there? Every core actor answers.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -50,6 +53,12 @@ impl Pulse {
         heard.iter().filter(|(_, at)| now.since(**at) > ms).map(|(name, _)| *name).collect()
     }
 
+    fn hear_all(&self) {
+        let now = self.clock.now();
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.values_mut().for_each(|at| *at = now);
+    }
+
     fn hear(&self, name: &'static str) {
         let now = self.clock.now();
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(name, now);
@@ -74,8 +83,16 @@ pub(crate) async fn watch(
             }
         });
     }
+    let mut last = pulse.clock.now();
     loop {
         tokio::time::sleep(INTERVAL).await;
+        let now = pulse.clock.now();
+        // A process that was stopped, or a machine that was suspended, was silent as a whole.
+        if now.since(last) > STOPPED_MS {
+            tracing::warn!(ms = now.since(last), "the process stood still");
+            pulse.hear_all();
+        }
+        last = now;
         if let Some(name) = pulse.silent_for(HOPELESS_MS).first() {
             return fatal.tell(name);
         }

@@ -88,7 +88,8 @@ section! {
         pub allow_private_addresses: bool = false;
         /// Nodes to ask for peers at the start, dropped when better ones are known.
         pub bootstrap: Vec<PeerAddress> = Vec::new();
-        /// Nodes to stay connected to, whatever their score; redialled for ever.
+        /// Nodes to stay connected to, on places of their own; redialled for ever. Only a ban
+        /// keeps one out.
         pub persistent_peers: Vec<PeerAddress> = Vec::new();
         /// How long a dial may take until it has become a peer: transport, handshake and hello.
         /// Three SYNs (RFC 6298: resent after 1 s and 3 s) and a whole handshake.

@@ -197,6 +197,13 @@ impl Dialler {
         }
     }
 
+    /// Takes a [`Dialler::postpone`] back.
+    pub(super) fn readmit(&mut self, now: Time, peer: &NodeId) {
+        for target in self.targets.iter_mut().filter(|target| target.is(peer)) {
+            target.next = target.next.min(now);
+        }
+    }
+
     pub(super) fn is_persistent(&self, peer: &NodeId) -> bool {
         self.targets.iter().any(|t| t.purpose == DialPurpose::Persistent && t.is(peer))
     }

@@ -161,6 +161,7 @@ impl Relay {
                 let delivery = if late { Delivery::Late } else { Delivery::Duplicate };
                 out.push(Action::Credit { peer, kind, delivery });
             }
+            Outcome::Rejected if kind == Kind::Custom => {}
             Outcome::Rejected => {
                 Self::penalise(peer, RelayFault::invalid(kind), "rejected before", out);
             }
@@ -367,7 +368,7 @@ impl Relay {
     pub(super) fn expire_pending(&mut self, now: Time, out: &mut Vec<Action>) {
         while let Some(waiting) = self.pending.take_expired(now) {
             self.discharge(&waiting);
-            self.refuse(now, &waiting, Outcome::Ignored);
+            // Our own overload: the id is not remembered, so the message may come again.
             Self::count(waiting.message.kind, DropReason::VerdictTimeout, out);
         }
     }
@@ -389,6 +390,11 @@ impl Relay {
 
     /// Honest nodes forward nothing before its verdict, so everyone who sent it is at fault.
     fn blame(waiting: &Waiting, detail: &str, out: &mut Vec<Action>) {
+        // A custom topic may be handled here and passed on unjudged there: its carriers are not
+        // at fault. A chain that wants somebody to pay reports it.
+        if waiting.message.kind == Kind::Custom {
+            return;
+        }
         let fault = RelayFault::invalid(waiting.message.kind);
         for peer in waiting.sender.iter().chain(&waiting.copies) {
             Self::penalise(*peer, fault, detail, out);

@@ -1,0 +1,143 @@
+//! What the MessageRelay does with each message: one line, or nearly.
+
+use actix::{Context, Handler, MessageResult, StreamHandler};
+
+use super::{
+    Broadcast, CountsQuery, MessageRelay, PeerDown, PeerUp, RecordSeen, SendTo, SetMode, Verified,
+};
+use crate::{
+    bridge::Judged,
+    manager::SetValidators,
+    network::SendError,
+    payload::Delivery,
+    peer::Arrival,
+    scoring::Scored,
+    shell::{fault_point, step},
+};
+
+impl StreamHandler<Vec<Arrival>> for MessageRelay {
+    fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
+        fault_point("MessageRelay::Vec<Arrival>");
+        for arrival in arrivals {
+            self.arrived(arrival, ctx);
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl StreamHandler<Vec<Judged>> for MessageRelay {
+    fn handle(&mut self, verdicts: Vec<Judged>, ctx: &mut Context<Self>) {
+        fault_point("MessageRelay::Vec<Judged>");
+        for judged in verdicts {
+            self.judged(judged, ctx);
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl StreamHandler<Vec<Verified>> for MessageRelay {
+    fn handle(&mut self, verified: Vec<Verified>, ctx: &mut Context<Self>) {
+        fault_point("MessageRelay::Vec<Verified>");
+        for Verified { ticket, valid, permit } in verified {
+            self.permit = permit;
+            step(self, ctx, |actor, now, out| actor.machine.on_verified(now, ticket, valid, out));
+            self.permit = None;
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<Broadcast> for MessageRelay {
+    type Result = Result<Delivery, SendError>;
+
+    fn handle(&mut self, order: Broadcast, ctx: &mut Context<Self>) -> Self::Result {
+        fault_point("MessageRelay::Broadcast");
+        let Broadcast { kind, topic, body } = order;
+        self.order(ctx, |machine, now, out| machine.broadcast(now, kind, topic, body, out))
+    }
+}
+
+impl Handler<SendTo> for MessageRelay {
+    type Result = Result<Delivery, SendError>;
+
+    fn handle(&mut self, order: SendTo, ctx: &mut Context<Self>) -> Self::Result {
+        fault_point("MessageRelay::SendTo");
+        let SendTo { to, kind, topic, body } = order;
+        self.order(ctx, |machine, now, out| machine.send_to(now, to, kind, topic, body, out))
+    }
+}
+
+impl Handler<PeerUp> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
+        fault_point("MessageRelay::PeerUp");
+        self.peers.insert(up.info.peer, up.outbox);
+        step(self, ctx, |actor, now, out| {
+            actor.machine.on_record(up.info.peer, up.noise_key);
+            actor.machine.on_peer_up(now, up.info, out);
+        });
+    }
+}
+
+impl Handler<PeerDown> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, PeerDown(peer): PeerDown, ctx: &mut Context<Self>) {
+        fault_point("MessageRelay::PeerDown");
+        self.peers.remove(&peer);
+        step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, peer, out));
+    }
+}
+
+impl Handler<RecordSeen> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, seen: RecordSeen, _: &mut Context<Self>) {
+        fault_point("MessageRelay::RecordSeen");
+        let RecordSeen { node, noise_key, validator } = seen;
+        match validator {
+            Some(key) => self.machine.on_validator_node(key, node, noise_key),
+            None => self.machine.on_record(node, noise_key),
+        }
+    }
+}
+
+impl Handler<Scored> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, scored: Scored, _: &mut Context<Self>) {
+        fault_point("MessageRelay::Scored");
+        self.machine.on_score(scored.peer, scored.thousandths, scored.relayed_to);
+    }
+}
+
+impl Handler<SetMode> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, SetMode { kind, mode }: SetMode, _: &mut Context<Self>) {
+        fault_point("MessageRelay::SetMode");
+        self.machine.set_mode(kind, mode);
+    }
+}
+
+impl Handler<SetValidators> for MessageRelay {
+    type Result = ();
+
+    fn handle(&mut self, SetValidators(set): SetValidators, _: &mut Context<Self>) {
+        fault_point("MessageRelay::SetValidators");
+        self.machine.set_validators(set);
+    }
+}
+
+impl Handler<CountsQuery> for MessageRelay {
+    type Result = MessageResult<CountsQuery>;
+
+    fn handle(&mut self, CountsQuery: CountsQuery, _: &mut Context<Self>) -> Self::Result {
+        fault_point("MessageRelay::CountsQuery");
+        MessageResult(self.counts.clone())
+    }
+}

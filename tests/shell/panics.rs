@@ -1,0 +1,234 @@
+//! A panic in every handler of every actor: found in the source, injected one by one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use peerstage::{
+    Block, Kind, Proposal, RelayMode, Report, Target, Transaction, Vote, What,
+    core::reason::CloseReason,
+    shell::{disarm_fault, plan_fault},
+    testkit::{
+        cluster::{Cluster, ECHO, World},
+        run_virtual,
+    },
+    transport::sim::SimConfig,
+};
+use tokio::time::timeout;
+
+/// Longer than any step of the story takes, virtual time.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Handlers that no simulated node of the library has: the admin actor is the binary's.
+const ELSEWHERE: [&str; 1] = ["Admin::"];
+
+/// One at a time: the plan is the process's.
+pub(crate) static ALONE: Mutex<()> = Mutex::new(());
+
+/// What the hook says of a core actor.
+fn name_of(actor: &str) -> &'static str {
+    match actor {
+        "MessageRelay" => "relay",
+        "RequestDesk" => "requests",
+        "NetworkManager" => "manager",
+        "PeerScoring" => "scoring",
+        "PeerStore" => "store",
+        "BlockchainBridge" => "blockchain",
+        "ConsensusBridge" => "consensus",
+        "MonitoringBridge" => "monitoring",
+        other => panic!("{other} is a new actor: say what its death means"),
+    }
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !matches!(name.as_str(), "examples" | "testkit") {
+            rust_files(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every handler as `Actor::Message`, and whether its first line is its fault point.
+fn handlers() -> Vec<(String, bool)> {
+    let mut files = Vec::new();
+    rust_files(Path::new(env!("CARGO_MANIFEST_DIR")), &mut files);
+    let mut found = Vec::new();
+    for text in files.iter().map(|path| fs::read_to_string(path).unwrap()) {
+        for part in text.split("\nimpl ").skip(1) {
+            let Some(head) = part.lines().next() else { continue };
+            let Some((_, rest)) = head.split_once("Handler<") else { continue };
+            let Some((message, actor)) = rest.split_once("> for ") else { continue };
+            let actor = actor.trim_end_matches(" {");
+            let name = format!("{actor}::{message}");
+            let body = part.split_once("fn handle(").map_or("", |(_, body)| body);
+            let first = body.split_once("{\n").map_or("", |(_, body)| body);
+            let pointed = first.trim_start().starts_with(&format!("fault_point(\"{name}\");"));
+            found.push((name, pointed));
+        }
+    }
+    found
+}
+
+/// No handler is forgotten: each begins with a fault point of its own name.
+#[test]
+fn every_handler_begins_with_its_fault_point() {
+    let handlers = handlers();
+    assert!(handlers.len() >= 48, "only {} handlers found", handlers.len());
+    let bare: Vec<_> = handlers.iter().filter(|(_, pointed)| !pointed).collect();
+    assert!(bare.is_empty(), "no fault point: {bare:?}");
+}
+
+fn metrics() -> &'static PrometheusHandle {
+    static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+    METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().expect("one recorder"))
+}
+
+fn peer_panics() -> u64 {
+    let text = metrics().render();
+    let mut lines = text.lines().filter_map(|l| l.strip_prefix("peerstage_peer_panics_total "));
+    lines.next().and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}
+
+type Deaths = Arc<Mutex<Vec<(usize, &'static str)>>>;
+
+/// Three nodes, two of them validators, that tell of their dead actors.
+async fn three(seed: u64) -> (Cluster, Deaths) {
+    let deaths = Deaths::default();
+    let told = Arc::clone(&deaths);
+    let mut cluster = Cluster::new(World::simulated(seed, SimConfig::default()), seed)
+        .with_validators(2)
+        .prepared(move |index, builder| {
+            let told = Arc::clone(&told);
+            builder.on_fatal(move |actor| told.lock().unwrap().push((index, actor)))
+        });
+    cluster.start(3).await.expect("they start");
+    cluster.until_met(2, PATIENCE).await.expect("they meet");
+    (cluster, deaths)
+}
+
+/// A node does everything that a node can do; what fails, fails.
+async fn live(cluster: &mut Cluster) {
+    cluster.crash(2).await;
+    let _ = timeout(PATIENCE, cluster.restart(2)).await;
+    let (second, third) = (cluster.member(1).node(), cluster.member(2).node());
+    let address = format!("{}:{}", cluster.ip(1), peerstage::testkit::cluster::PORT);
+    let set = cluster.validator_set();
+    let node = cluster.network(0);
+    let talk = async {
+        let _ = node.broadcast(Block::from(b"block".to_vec())).await;
+        let _ = node.broadcast(Transaction::from(b"transaction".to_vec())).await;
+        let _ = node.broadcast(Proposal::from(b"proposal".to_vec())).await;
+        let _ = node.broadcast(Vote::from(b"vote".to_vec())).await;
+        let _ = node.send(second, Transaction::from(b"for you".to_vec())).await;
+        let _ = node.request(Target::Peer(second), ECHO, b"?".to_vec(), PATIENCE / 4).await;
+    };
+    let _ = timeout(PATIENCE, talk).await;
+    let operate = async {
+        let _ = node.set_relay_mode(Kind::Block, RelayMode::Flood).await;
+        let _ = node.set_validators(set).await;
+        let _ = (node.status().await, node.peers().await, node.bans().await);
+        let _ = node.explain(second).await;
+        let _ = node.report(second, Report::Good(30), "well done").await;
+        let _ = node.ban(third, "a test", None).await;
+        let _ = node.unban(third).await;
+        let _ = node.disconnect(second).await;
+        let _ = node.connect(address.parse().unwrap()).await;
+    };
+    let _ = timeout(PATIENCE, operate).await;
+    tokio::time::sleep(PATIENCE * 3).await;
+}
+
+/// A panic in any handler of a core actor is told by the actor's name, once; the process and
+/// the other nodes live on.
+#[test]
+fn a_panic_in_any_core_handler_is_fatal_to_its_node_alone() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let core = ["Peer::"].iter().chain(&ELSEWHERE).copied().collect::<Vec<_>>();
+    let actors = handlers().into_iter().map(|(handler, _)| handler);
+    let mut untouched = Vec::new();
+    for handler in actors.filter(|name| !core.iter().any(|other| name.starts_with(other))) {
+        let silent = Arc::new(Mutex::new(false));
+        let (plan, reached) = (handler.clone(), Arc::clone(&silent));
+        run_virtual(1, move |seed| async move {
+            let (mut cluster, deaths) = three(seed).await;
+            plan_fault(&plan);
+            live(&mut cluster).await;
+            let _ = timeout(PATIENCE, cluster.shutdown(0)).await;
+            *reached.lock().unwrap() = disarm_fault();
+            let told = deaths.lock().unwrap().clone();
+            let name = name_of(plan.split_once("::").unwrap().0);
+            let dead: Vec<usize> = told.iter().map(|(index, _)| *index).collect();
+            let right = told.iter().all(|(_, actor)| *actor == name) && told.len() <= 1;
+            assert!(right, "{plan}: {told:?}");
+            for index in (1..3).filter(|index| !dead.contains(index)) {
+                let status = timeout(PATIENCE, cluster.network(index).status()).await;
+                assert!(matches!(status, Ok(Ok(_))), "{plan}: node {index} died too");
+            }
+            assert!(*reached.lock().unwrap() || told.len() == 1, "{plan}: nobody was told");
+        });
+        if *silent.lock().unwrap() {
+            untouched.push(handler);
+        }
+    }
+    assert!(untouched.is_empty(), "never ran: {untouched:?}");
+}
+
+/// A panic in any handler of a Peer ends that connection with its reason, is counted, costs the
+/// peer nothing, touches no other connection, and the two meet again.
+#[test]
+fn a_panic_in_any_peer_handler_ends_one_connection() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    metrics();
+    for handler in ["Peer::Arrived", "Peer::WriterReady", "Peer::PeerOrder"] {
+        let before = peer_panics();
+        run_virtual(1, move |seed| async move {
+            let (cluster, deaths) = three(seed).await;
+            plan_fault(handler);
+            let second = cluster.member(1).node();
+            // The order to go runs in the peer's handler, a message in the other two.
+            if handler == "Peer::PeerOrder" {
+                let _ = cluster.network(0).disconnect(second).await;
+            } else {
+                let _ = cluster.network(0).broadcast(Block::from(b"block".to_vec())).await;
+            }
+            // Whoever was told to go has gone for the reason that the manager was given first.
+            let expected = match handler {
+                "Peer::PeerOrder" => CloseReason::Requested,
+                _ => CloseReason::Panicked,
+            };
+            let panicked = |what: &What| match what {
+                What::PeerDisconnected { closure, score, .. } => {
+                    closure.reason == expected && !closure.by_remote && *score >= 0.0
+                }
+                _ => false,
+            };
+            let ended = cluster.until(PATIENCE, async |cluster: &Cluster| {
+                cluster.members().iter().any(|member| member.saw(panicked))
+            });
+            let ended = ended.await.is_some();
+            let events = || cluster.members().iter().flat_map(|member| member.events());
+            let all = || events().map(|event| event.what).collect::<Vec<_>>();
+            assert!(ended, "{handler}: no connection ended as expected: {:?}", all());
+            assert_eq!(events().filter(|event| panicked(&event.what)).count(), 1);
+            assert!(!disarm_fault());
+            for index in 0..3 {
+                let bans = cluster.network(index).bans().await.unwrap();
+                assert!(bans.is_empty(), "{handler}: nobody is to blame");
+                let peers = cluster.network(index).peers().await.unwrap();
+                assert!(!peers.is_empty(), "{handler}: node {index} lost a bystander");
+            }
+            cluster.until_met(2, PATIENCE * 10).await.expect("they meet again");
+            assert!(deaths.lock().unwrap().is_empty(), "no core actor died");
+        });
+        assert_eq!(peer_panics(), before + 1, "{handler}");
+    }
+}
