@@ -10,6 +10,7 @@ use peerstage_core::{
     identity::{NetworkId, NodeId},
     kinds::Kind,
     lanes::Pushed,
+    manager::SessionId,
     messages::{MessageId, Outgoing, Signed},
     relay::{self, Action, DropReason, Inbound, Relay, VerdictTicket},
     time::Time,
@@ -17,7 +18,7 @@ use peerstage_core::{
 
 pub(crate) use messages::Verified;
 use messages::fault_of;
-pub use messages::{Broadcast, Counts, CountsQuery, PeerDown, PeerUp, RecordSeen, SendTo, SetMode};
+pub use messages::{Broadcast, Counts, CountsQuery, RecordSeen, SendTo, SetMode};
 
 use crate::{
     bridge::{Judge, Judged, verdict_label},
@@ -25,7 +26,7 @@ use crate::{
     events::{Event, What},
     network::SendError,
     payload::{Delivery, Verdict},
-    peer::{Arrival, Outbox},
+    peer::{Arrival, FromPeer, Outbox, PeerUp},
     scoring::Observation,
     shell::{
         BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, core_actor, step, tell,
@@ -50,7 +51,7 @@ pub struct RelayLinks {
 /// The queues into the relay.
 pub(crate) struct RelayInputs {
     /// From the peers.
-    pub arrivals: QueueStream<Arrival>,
+    pub arrivals: QueueStream<FromPeer>,
     /// From the bridges.
     pub verdicts: QueueStream<Judged>,
     /// From the workers.
@@ -61,7 +62,7 @@ pub(crate) struct RelayInputs {
 pub struct MessageRelay {
     machine: Relay,
     network: NetworkId,
-    peers: BTreeMap<NodeId, Outbox>,
+    peers: BTreeMap<NodeId, (SessionId, Outbox)>,
     links: RelayLinks,
     inputs: Option<RelayInputs>,
     verified: Queue<Verified>,
@@ -116,7 +117,7 @@ impl MessageRelay {
     fn send(&mut self, to: Vec<NodeId>, id: Option<MessageId>, message: &Outgoing) {
         let kind = message.kind;
         for peer in to {
-            let pushed = self.peers.get(&peer).map(|outbox| outbox.push(message.clone()));
+            let pushed = self.peers.get(&peer).map(|(_, outbox)| outbox.push(message.clone()));
             if matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_))) {
                 self.counts.of(kind).sent += 1;
                 continue;
@@ -190,8 +191,27 @@ impl MessageRelay {
         Ok(Delivery { queued, lazy, dropped: 0 })
     }
 
+    fn peer_up(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
+        let PeerUp { session, info, noise_key, outbox } = up;
+        self.peers.insert(info.peer, (session, outbox));
+        step(self, ctx, |actor, now, out| {
+            actor.machine.on_record(info.peer, noise_key);
+            actor.machine.on_peer_up(now, info, out);
+        });
+    }
+
+    fn peer_down(&mut self, peer: NodeId, session: SessionId, ctx: &mut Context<Self>) {
+        if self.peers.get(&peer).is_some_and(|(current, _)| *current == session) {
+            self.peers.remove(&peer);
+            step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, peer, out));
+        }
+    }
+
     fn arrived(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
-        let Arrival { peer, message, id, permit, .. } = arrival;
+        let Arrival { session, peer, message, id, permit } = arrival;
+        if self.peers.get(&peer).is_none_or(|(current, _)| *current != session) {
+            return self.count(message.kind, DropReason::UnknownPeer);
+        }
         let id = id.unwrap_or(MessageId([0; 32]));
         self.permit = Some(permit);
         let wall = self.clock.wall();

@@ -8,6 +8,7 @@ use peerstage_core::{
     identity::NodeId,
     kinds::Kind,
     lanes::Pushed,
+    manager::SessionId,
     messages::Topic,
     requests::{
         self as core, Answer, RequestAction as Action, RequestFault, RequestId, Requests,
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock::Clock,
-    peer::{Arrival, Outbox},
+    peer::{Arrival, FromPeer, Outbox, PeerUp},
     scoring::{Observation, Scored},
     shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, fault_point, step},
 };
@@ -76,21 +77,6 @@ pub struct Ask {
     pub deadline: Duration,
 }
 
-/// From the NetworkManager: a peer has its slot.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct PeerUp {
-    /// Who.
-    pub peer: NodeId,
-    /// The way to it.
-    pub outbox: Outbox,
-}
-
-/// From the NetworkManager: a peer is gone.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct PeerDown(pub NodeId);
-
 /// From a server: its answer.
 #[derive(Debug)]
 pub(crate) struct Served {
@@ -114,7 +100,7 @@ impl Drop for ServedGuard {
 
 /// The queues into the actor.
 pub(crate) struct RequestInputs {
-    pub(crate) arrivals: QueueStream<Arrival>,
+    pub(crate) arrivals: QueueStream<FromPeer>,
     pub(crate) answers: (Queue<Served>, QueueStream<Served>),
 }
 
@@ -122,7 +108,7 @@ pub(crate) struct RequestInputs {
 pub struct RequestDesk {
     machine: Requests,
     servers: Servers,
-    peers: BTreeMap<NodeId, Outbox>,
+    peers: BTreeMap<NodeId, (SessionId, Outbox)>,
     waiting: BTreeMap<RequestId, oneshot::Sender<Result<Bytes, RequestError>>>,
     inputs: Option<RequestInputs>,
     answers: Queue<Served>,
@@ -180,6 +166,25 @@ impl RequestDesk {
         });
     }
 
+    fn is_current(&self, peer: &NodeId, session: SessionId) -> bool {
+        self.peers.get(peer).is_some_and(|(current, _)| *current == session)
+    }
+
+    /// What an earlier connection of the peer brought is answered to nobody any more.
+    fn arrived(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
+        let Arrival { session, peer, message, permit, .. } = arrival;
+        if !self.is_current(&peer, session) {
+            return;
+        }
+        self.act(ctx, |desk, now, out| match message.kind {
+            Kind::Request => {
+                desk.machine.on_request(now, peer, &message.header, message.body, out);
+            }
+            _ => desk.machine.on_response(now, peer, &message.header, message.body, out),
+        });
+        drop(permit);
+    }
+
     /// One input; a request that found a full queue is tried elsewhere.
     fn act<R>(
         &mut self,
@@ -218,7 +223,7 @@ impl Shell for RequestDesk {
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
             Action::Send { to, id, message } => {
-                let pushed = self.peers.get(&to).map(|outbox| outbox.push(message));
+                let pushed = self.peers.get(&to).map(|(_, outbox)| outbox.push(message));
                 let queued = matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_)));
                 if let (false, Some(id)) = (queued, id) {
                     self.refused.push((to, id));
@@ -254,17 +259,22 @@ impl Shell for RequestDesk {
     }
 }
 
-impl StreamHandler<Vec<Arrival>> for RequestDesk {
-    fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
-        fault_point("RequestDesk::Vec<Arrival>");
-        for Arrival { peer, message, permit, .. } in arrivals {
-            self.act(ctx, |desk, now, out| match message.kind {
-                Kind::Request => {
-                    desk.machine.on_request(now, peer, &message.header, message.body, out);
+impl StreamHandler<Vec<FromPeer>> for RequestDesk {
+    fn handle(&mut self, inputs: Vec<FromPeer>, ctx: &mut Context<Self>) {
+        fault_point("RequestDesk::Vec<FromPeer>");
+        for input in inputs {
+            match input {
+                FromPeer::Up(PeerUp { session, info, outbox, .. }) => {
+                    self.peers.insert(info.peer, (session, outbox));
+                    self.act(ctx, |desk, now, out| desk.machine.on_peer_up(now, info.peer, out));
                 }
-                _ => desk.machine.on_response(now, peer, &message.header, message.body, out),
-            });
-            drop(permit);
+                FromPeer::Arrival(arrival) => self.arrived(arrival, ctx),
+                FromPeer::Down(peer, session) if self.is_current(&peer, session) => {
+                    self.peers.remove(&peer);
+                    self.act(ctx, |desk, now, out| desk.machine.on_peer_down(now, peer, out));
+                }
+                FromPeer::Down(..) => {}
+            }
         }
     }
 
@@ -299,26 +309,6 @@ impl Handler<Ask> for RequestDesk {
             asked?;
             answered.await.unwrap_or(Err(RequestError::Stopped))
         })
-    }
-}
-
-impl Handler<PeerUp> for RequestDesk {
-    type Result = ();
-
-    fn handle(&mut self, PeerUp { peer, outbox }: PeerUp, ctx: &mut Context<Self>) {
-        fault_point("RequestDesk::PeerUp");
-        self.peers.insert(peer, outbox);
-        self.act(ctx, |desk, now, out| desk.machine.on_peer_up(now, peer, out));
-    }
-}
-
-impl Handler<PeerDown> for RequestDesk {
-    type Result = ();
-
-    fn handle(&mut self, PeerDown(peer): PeerDown, ctx: &mut Context<Self>) {
-        fault_point("RequestDesk::PeerDown");
-        self.peers.remove(&peer);
-        self.act(ctx, |desk, now, out| desk.machine.on_peer_down(now, peer, out));
     }
 }
 

@@ -36,8 +36,7 @@ use crate::{
     own::{OwnNode, RECORD_REFRESH},
     peer::{Arrival, Greeting, Outbox, PeerOrder, SessionEvent},
     peer_store::Keep,
-    relay::{PeerDown, PeerUp, RecordSeen},
-    requests,
+    relay::RecordSeen,
     scoring::Observation,
     shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, step, tell},
     transport::Link,
@@ -45,11 +44,7 @@ use crate::{
 
 /// Whom the manager talks to.
 pub(crate) struct ManagerLinks {
-    pub(crate) relay_up: Recipient<PeerUp>,
-    pub(crate) relay_down: Recipient<PeerDown>,
     pub(crate) relay_records: Recipient<RecordSeen>,
-    pub(crate) requests_up: Recipient<requests::PeerUp>,
-    pub(crate) requests_down: Recipient<requests::PeerDown>,
     pub(crate) observations: Queue<Observation>,
     pub(crate) store: Recipient<Keep>,
     pub(crate) events: Recipient<Event>,
@@ -174,6 +169,15 @@ impl NetworkManager {
         tell("event", &self.links.events, Event { at: self.clock.now(), what });
     }
 
+    /// Lets the machine know how near its peers are: the nearest are not evicted.
+    fn tell_latencies(&mut self) {
+        for greeted in self.sessions.values().filter_map(|session| session.greeting.as_ref()) {
+            if let Some(ms) = greeted.outbox.counters().round_trip() {
+                self.machine.on_latency(&greeted.peer, ms);
+            }
+        }
+    }
+
     fn greeted(&mut self, greeting: Greeting, now: Time, out: &mut Vec<Action>) {
         let id = greeting.session;
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -198,6 +202,7 @@ impl NetworkManager {
             record: Some(*greeting.record),
             validator: greeting.validator,
         };
+        self.tell_latencies();
         self.machine.on_established(now, id, established, out);
     }
 

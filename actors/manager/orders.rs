@@ -3,7 +3,7 @@
 use peerstage_core::{manager::PeerView, relay::PeerInfo, time::earliest};
 
 use super::*;
-use crate::peer_store::Entry;
+use crate::{peer::PeerUp, peer_store::Entry};
 
 impl NetworkManager {
     fn close(
@@ -16,6 +16,10 @@ impl NetworkManager {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.refused = Some(reason);
         if let Some(greeted) = &session.greeting {
+            if self.machine.peer(&greeted.peer).is_none_or(|peer| peer.session != id) {
+                let (peer, address) = (greeted.peer.short(), session.address);
+                tracing::info!(peer, %address, reason = reason.name(), "connection refused");
+            }
             if !hints.is_empty() {
                 greeted.outbox.push(peers_message(hints));
             }
@@ -30,8 +34,7 @@ impl NetworkManager {
         let PeerView { peer, address, outbound, validator, .. } = *view;
         let info = PeerInfo { peer, validator, outbound };
         let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
-        tell("peer_up", &self.links.requests_up, requests::PeerUp { peer, outbox: outbox.clone() });
-        tell("peer_up", &self.links.relay_up, PeerUp { info, noise_key, outbox });
+        self.opening.links.up(PeerUp { session: id, info, noise_key, outbox });
         let _ = greeted.orders.try_send(PeerOrder::Accept);
         let seen =
             Observation::Connected { peer, address, outbound, validator: validator.is_some() };
@@ -41,10 +44,15 @@ impl NetworkManager {
         self.event(What::PeerConnected { peer, address, outbound, validator, agent });
     }
 
-    fn peer_down(&self, peer: NodeId, address: Address, closure: Closure, connected_ms: u64) {
+    fn peer_down(
+        &self,
+        (peer, session): (NodeId, SessionId),
+        address: Address,
+        closure: Closure,
+        connected_ms: u64,
+    ) {
         self.show_peers();
-        tell("peer_down", &self.links.relay_down, PeerDown(peer));
-        tell("peer_down", &self.links.requests_down, requests::PeerDown(peer));
+        self.opening.links.down(peer, session);
         let gone = Observation::Disconnected { peer, address, closure, connected_ms };
         let _ = self.links.observations.push(gone);
     }
@@ -117,7 +125,13 @@ impl Shell for NetworkManager {
             Action::Close { session, reason, retry_after, records } => {
                 self.close(session, reason, retry_after, &records);
             }
-            Action::PeerUp { peer, session, .. } => {
+            Action::PeerUp { peer, session, replaces, .. } => {
+                if replaces.is_some() {
+                    tracing::info!(
+                        peer = peer.short(),
+                        "a second connection takes the first's place"
+                    );
+                }
                 if let Some(view) = self.machine.peer(&peer).cloned() {
                     self.peer_up(session, &view);
                 }
@@ -126,7 +140,7 @@ impl Shell for NetworkManager {
                 let address = self.sessions.get(&session).map(|session| session.address);
                 let known = address.or(self.last_address);
                 if let Some(address) = known {
-                    self.peer_down(peer, address, closure, age);
+                    self.peer_down((peer, session), address, closure, age);
                 }
             }
             Action::DialFailed { .. } => {}

@@ -218,7 +218,8 @@ impl Builder {
         self
     }
 
-    /// Forwards what no handler judges, as a node without a chain does.
+    /// Forwards what no handler judges, as a node without a chain does. Peers that do judge blame
+    /// whoever forwards an invalid block or transaction to them: for networks of such nodes only.
     pub fn forward_unhandled(mut self) -> Self {
         self.blockchain.forward_unhandled();
         self.consensus.forward_unhandled();

@@ -32,7 +32,7 @@ use crate::{
     events::Event,
     manager::{ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
     own::OwnNode,
-    peer::{Arrival, PeerLinks, PeerTiming, SessionEvent},
+    peer::{FromPeer, PeerLinks, PeerTiming, SessionEvent},
     peer_store::{PeerStore, Restored, restore},
     relay::{MessageRelay, RelayInputs, RelayLinks},
     requests::{RequestDesk, RequestInputs, Servers},
@@ -216,7 +216,7 @@ impl Stage {
         blockchain: Queue<Judge>,
         consensus: Queue<Judge>,
         verdicts: QueueStream<Judged>,
-    ) -> (Addr<MessageRelay>, Queue<Arrival>) {
+    ) -> (Addr<MessageRelay>, Queue<FromPeer>) {
         let (gossip, arrivals) = Queue::new("gossip", ARRIVALS);
         let own = Arc::clone(&self.own);
         let validator = own.validator.as_ref().map(|key| key.public());
@@ -252,7 +252,7 @@ impl Stage {
         start(&self.placement, &self.placement.bridges(), actor)
     }
 
-    fn requests(&mut self, servers: Servers) -> (Addr<RequestDesk>, Queue<Arrival>) {
+    fn requests(&mut self, servers: Servers) -> (Addr<RequestDesk>, Queue<FromPeer>) {
         let (questions, arrivals) = Queue::new("requests", ARRIVALS);
         let machine = Requests::new(settings::requests(&self.config), self.seed());
         let inputs = RequestInputs { arrivals, answers: Queue::new("answers", JUDGE_QUEUE) };
@@ -327,7 +327,7 @@ impl Stage {
         &mut self,
         machine: Manager,
         peers: &Peers,
-        (gossip, requests): (Queue<Arrival>, Queue<Arrival>),
+        (gossip, requests): (Queue<FromPeer>, Queue<FromPeer>),
         transport: Arc<dyn Transport>,
         own_addresses: Vec<Address>,
     ) -> (Addr<NetworkManager>, Queue<Link>) {
@@ -348,11 +348,7 @@ impl Stage {
             machine,
             opening,
             links: ManagerLinks {
-                relay_up: relay.clone().recipient(),
-                relay_down: relay.clone().recipient(),
                 relay_records: relay.recipient(),
-                requests_up: peers.requests.clone().recipient(),
-                requests_down: peers.requests.clone().recipient(),
                 observations: self.observations.clone(),
                 store: peers.store.clone().recipient(),
                 events: self.events(),

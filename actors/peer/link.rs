@@ -9,6 +9,7 @@ use peerstage_core::{
     messages::{Hello, MessageId},
     reason::{CloseReason, Closure},
     record::VerifiedRecord,
+    relay::PeerInfo,
     scoring::Fault,
     time::Millis,
 };
@@ -32,6 +33,31 @@ pub struct Arrival {
     pub id: Option<MessageId>,
     /// Gives the peer's budget back when the message has been dealt with.
     pub permit: BytePermit,
+}
+
+/// What the relay and the requests hear of a peer, through one queue and so in this order: that
+/// it is there, what it sends, that it is gone.
+#[derive(Debug)]
+pub enum FromPeer {
+    /// It has its slot.
+    Up(PeerUp),
+    /// It sent this.
+    Arrival(Arrival),
+    /// This connection of it is gone.
+    Down(NodeId, SessionId),
+}
+
+/// A peer that has its slot.
+#[derive(Clone, Debug)]
+pub struct PeerUp {
+    /// Its connection; what other connections still bring is not from this one.
+    pub session: SessionId,
+    /// Who it is.
+    pub info: PeerInfo,
+    /// Its key for sealed messages.
+    pub noise_key: [u8; 32],
+    /// The way to it.
+    pub outbox: Outbox,
 }
 
 /// A peer that has introduced itself and waits for its slot.
@@ -118,9 +144,9 @@ pub struct PeerLinks {
     /// The network whose records are valid here.
     pub network: NetworkId,
     /// Gossip and routed messages, to the MessageRelay.
-    pub gossip: Queue<Arrival>,
+    pub gossip: Queue<FromPeer>,
     /// Requests and responses.
-    pub requests: Queue<Arrival>,
+    pub requests: Queue<FromPeer>,
     /// Peer exchange, to the NetworkManager.
     pub exchange: Queue<Arrival>,
     /// The longest bodies this node takes, by the position of their kind in the table.
@@ -185,12 +211,27 @@ impl PeerLinks {
             metrics::counter!("peerstage_over_own_limit_total", &labels).increment(1);
             return;
         }
-        let queue = match arrival.message.kind {
+        let queue = match kind {
             Kind::Request | Kind::Response => &self.requests,
-            Kind::PeersRequest | Kind::Peers => &self.exchange,
+            Kind::PeersRequest | Kind::Peers => {
+                let _ = self.exchange.push(arrival);
+                return;
+            }
             _ => &self.gossip,
         };
-        let _ = queue.push(arrival);
+        let _ = queue.push(FromPeer::Arrival(arrival));
+    }
+
+    /// Tells the relay and the requests of a peer, before any of its messages.
+    pub fn up(&self, up: PeerUp) {
+        let _ = self.requests.push(FromPeer::Up(up.clone()));
+        let _ = self.gossip.push(FromPeer::Up(up));
+    }
+
+    /// Tells the relay and the requests that a peer is gone, after all of its messages.
+    pub fn down(&self, peer: NodeId, session: SessionId) {
+        let _ = self.requests.push(FromPeer::Down(peer, session));
+        let _ = self.gossip.push(FromPeer::Down(peer, session));
     }
 
     /// Reports a measured round trip.

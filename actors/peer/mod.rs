@@ -29,7 +29,10 @@ use peerstage_core::{
     time::{Millis, Time},
 };
 
-pub use link::{Arrival, Greeting, PeerLinks, PeerTiming, SessionEnd, SessionEvent, SessionGuard};
+pub use link::{
+    Arrival, FromPeer, Greeting, PeerLinks, PeerTiming, PeerUp, SessionEnd, SessionEvent,
+    SessionGuard,
+};
 pub use outbox::{Outbox, PeerCounters};
 use streams::{Arrived, Reader, WriteBuffer, Writer, WriterReady};
 

@@ -2,24 +2,26 @@
 
 use actix::{Context, Handler, MessageResult, StreamHandler};
 
-use super::{
-    Broadcast, CountsQuery, MessageRelay, PeerDown, PeerUp, RecordSeen, SendTo, SetMode, Verified,
-};
+use super::{Broadcast, CountsQuery, MessageRelay, RecordSeen, SendTo, SetMode, Verified};
 use crate::{
     bridge::Judged,
     manager::SetValidators,
     network::SendError,
     payload::Delivery,
-    peer::Arrival,
+    peer::FromPeer,
     scoring::Scored,
     shell::{fault_point, step},
 };
 
-impl StreamHandler<Vec<Arrival>> for MessageRelay {
-    fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
-        fault_point("MessageRelay::Vec<Arrival>");
-        for arrival in arrivals {
-            self.arrived(arrival, ctx);
+impl StreamHandler<Vec<FromPeer>> for MessageRelay {
+    fn handle(&mut self, inputs: Vec<FromPeer>, ctx: &mut Context<Self>) {
+        fault_point("MessageRelay::Vec<FromPeer>");
+        for input in inputs {
+            match input {
+                FromPeer::Up(up) => self.peer_up(up, ctx),
+                FromPeer::Arrival(arrival) => self.arrived(arrival, ctx),
+                FromPeer::Down(peer, session) => self.peer_down(peer, session, ctx),
+            }
         }
     }
 
@@ -67,29 +69,6 @@ impl Handler<SendTo> for MessageRelay {
         fault_point("MessageRelay::SendTo");
         let SendTo { to, kind, topic, body } = order;
         self.order(ctx, |machine, now, out| machine.send_to(now, to, kind, topic, body, out))
-    }
-}
-
-impl Handler<PeerUp> for MessageRelay {
-    type Result = ();
-
-    fn handle(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
-        fault_point("MessageRelay::PeerUp");
-        self.peers.insert(up.info.peer, up.outbox);
-        step(self, ctx, |actor, now, out| {
-            actor.machine.on_record(up.info.peer, up.noise_key);
-            actor.machine.on_peer_up(now, up.info, out);
-        });
-    }
-}
-
-impl Handler<PeerDown> for MessageRelay {
-    type Result = ();
-
-    fn handle(&mut self, PeerDown(peer): PeerDown, ctx: &mut Context<Self>) {
-        fault_point("MessageRelay::PeerDown");
-        self.peers.remove(&peer);
-        step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, peer, out));
     }
 }
 

@@ -8,13 +8,11 @@ use peerstage_core::{
     identity::{NodeId, PublicKey},
     kinds::{Kind, RelayMode},
     messages::Topic,
-    relay::{PeerInfo, RelayError, RelayFault, VerdictTicket},
+    relay::{RelayError, RelayFault, VerdictTicket},
     scoring::Fault,
 };
 
-use crate::{
-    network::SendError, payload::Delivery, peer::Outbox, shell::BytePermit, status::KindCounts,
-};
+use crate::{network::SendError, payload::Delivery, shell::BytePermit, status::KindCounts};
 
 /// From the chain: spread this.
 #[derive(Debug, Message)]
@@ -41,23 +39,6 @@ pub struct SendTo {
     /// Its body.
     pub body: Bytes,
 }
-
-/// From the NetworkManager: a peer has its slot.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct PeerUp {
-    /// Who.
-    pub info: PeerInfo,
-    /// Its key for sealed messages.
-    pub noise_key: [u8; 32],
-    /// The way to it.
-    pub outbox: Outbox,
-}
-
-/// From the NetworkManager: a peer is gone.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct PeerDown(pub NodeId);
 
 /// From the NetworkManager: a verified record of some node.
 #[derive(Clone, Copy, Debug, Message)]

@@ -51,6 +51,8 @@ pub struct PeerScoring {
     observations: Option<QueueStream<Observation>>,
     /// Entries to be kept, gathered during one step and sent together.
     kept: Vec<Entry>,
+    /// Whether somebody waits for this step's entries to be on disk.
+    answering: bool,
     restored: Option<(Vec<BanRecord>, Vec<ScoreRecord>)>,
     timer: Timer,
     clock: Clock,
@@ -73,6 +75,7 @@ impl PeerScoring {
             links,
             observations: Some(observations),
             kept: Vec::new(),
+            answering: false,
             restored: Some(restored),
             timer: Timer::default(),
             clock,
@@ -86,7 +89,6 @@ impl PeerScoring {
         }
         if let Some((bans, scores)) = self.restored.take() {
             step(self, ctx, |actor, now, out| actor.machine.on_restored(now, bans, scores, out));
-            self.flush_behind();
         }
     }
 
@@ -136,6 +138,7 @@ impl PeerScoring {
 
     /// Hands what was gathered to the store; the answer comes when bans are on disk.
     fn flush(&mut self) -> ResponseFuture<()> {
+        self.answering = false;
         let entries = std::mem::take(&mut self.kept);
         if entries.is_empty() {
             return Box::pin(async {});
@@ -176,6 +179,12 @@ impl Shell for PeerScoring {
         self.machine.on_deadline(now, out);
     }
 
+    fn settle(&mut self, _: Time, _: &mut Context<Self>) {
+        if !self.answering {
+            self.flush_behind();
+        }
+    }
+
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
             Action::ScoreChanged { peer, score, standing } => {
@@ -209,7 +218,6 @@ impl StreamHandler<Vec<Observation>> for PeerScoring {
         for observation in observations {
             step(self, ctx, |actor, now, out| actor.observe(now, observation, out));
         }
-        self.flush_behind();
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
@@ -257,6 +265,7 @@ impl Handler<Ban> for PeerScoring {
     ) -> Self::Result {
         fault_point("PeerScoring::Ban");
         let ms = duration.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+        self.answering = true;
         step(self, ctx, |actor, now, out| actor.machine.ban(now, peer, &why, ms, out));
         self.flush()
     }
@@ -268,6 +277,7 @@ impl Handler<Unban> for PeerScoring {
     fn handle(&mut self, Unban { peer }: Unban, ctx: &mut Context<Self>) -> Self::Result {
         fault_point("PeerScoring::Unban");
         let was_banned = self.machine.standing(peer) == Standing::Banned;
+        self.answering = true;
         step(self, ctx, |actor, now, out| actor.machine.unban(now, peer, out));
         let kept = self.flush();
         Box::pin(async move {
@@ -284,6 +294,5 @@ impl Handler<TellReport> for PeerScoring {
         fault_point("PeerScoring::TellReport");
         let TellReport { peer, report, why } = order;
         step(self, ctx, |actor, now, out| actor.machine.on_report(now, peer, report, &why, out));
-        self.flush_behind();
     }
 }
