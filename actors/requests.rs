@@ -274,6 +274,7 @@ impl StreamHandler<Vec<FromPeer>> for RequestDesk {
                     self.act(ctx, |desk, now, out| desk.machine.on_peer_down(now, peer, out));
                 }
                 FromPeer::Down(..) => {}
+                FromPeer::Mark(reached) => drop(reached.send(())),
             }
         }
     }

@@ -206,13 +206,6 @@ impl Manager {
         added
     }
 
-    /// The name of a bootstrap node has been looked up: as if it had been given at the start.
-    pub fn on_bootstrap_resolved(&mut self, now: Time, target: Target, out: &mut Vec<Action>) {
-        let Target { address, expected } = target;
-        self.dialler.add_target(now, address, expected, DialPurpose::Bootstrap);
-        self.look_for_peers(now, out);
-    }
-
     /// The operator wants this peer gone. It may come back by itself; we don't dial it for a
     /// while. False if it is not connected.
     pub fn disconnect(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) -> bool {

@@ -8,7 +8,7 @@ use std::{
 
 use actix::Addr;
 use peerstage_core::{address::Address, identity::NodeId};
-use tokio::task::AbortHandle;
+use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::Stopped;
 use crate::{
@@ -16,11 +16,12 @@ use crate::{
     clock::Clock,
     manager::{ManagerQuery, NetworkManager, PeerQuery},
     own::OwnNode,
+    peer::FromPeer,
     peer_store::{CloseStore, PeerStore, StoreQuery},
     relay::{CountsQuery, MessageRelay},
     requests::RequestDesk,
     scoring::{Bans, PeerScoring, ScoresOf},
-    shell::{Fatal, PanicNow, Placement, Pulse, Stop, watch},
+    shell::{Fatal, PanicNow, Placement, Pulse, Queue, Stop, watch},
     status::{PeerInfo, Status, Traffic},
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(super) shutdown_timeout: Duration,
     pub(super) clock: Clock,
     pub(super) started: peerstage_core::time::Time,
+    /// The queues from the peers to the relay and to the requests.
+    pub(super) from_peers: [Queue<FromPeer>; 2],
     pub(super) relay: Addr<MessageRelay>,
     pub(super) requests: Addr<RequestDesk>,
     pub(super) manager: Addr<NetworkManager>,
@@ -129,6 +132,16 @@ impl Core {
         ];
         let watching = actix_rt::spawn(watch(self.pulse.clone(), actors, self.fatal.clone()));
         self.acceptors.push(watching.abort_handle());
+    }
+
+    /// Waits until the relay and the requests know every peer that the manager knows now.
+    pub(super) async fn catch_up(&self) -> Result<(), Stopped> {
+        for queue in &self.from_peers {
+            let (mark, reached) = oneshot::channel();
+            queue.push(FromPeer::Mark(mark)).map_err(|_| Stopped)?;
+            reached.await.map_err(|_| Stopped)?;
+        }
+        Ok(())
     }
 
     /// The core actors that are dead or silent.

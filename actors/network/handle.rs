@@ -305,7 +305,7 @@ impl Network {
         let mut events = self.subscribe();
         loop {
             if self.core.manager.send(PeerQuery(None)).await?.len() >= peers {
-                return Ok(());
+                return self.core.catch_up().await;
             }
             let connected = |what: &What| matches!(what, What::PeerConnected { .. }).then_some(());
             events.find(connected).await.ok_or(Stopped)?;

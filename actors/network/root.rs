@@ -106,7 +106,6 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let own_addresses = announced(&parts.config, &listening);
     own.sign_record(parts.clock.wall(), own_addresses.iter().copied())?;
     let restored = restore(&*parts.backend)?;
-
     let (observations, observations_in) = Queue::new("observations", OBSERVATIONS);
     let (verdicts, verdicts_in) = Queue::new("verdicts", JUDGE_QUEUE);
     let (monitoring, events) = MonitoringBridge::new(parts.fatal.lifeline("monitoring"));
@@ -129,13 +128,13 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let consensus = stage.consensus(parts.consensus, consensus_in, &relay);
     let (requests, questions) = stage.requests(parts.servers);
 
+    let from_peers = [gossip.clone(), questions.clone()];
     let peers = Peers { relay: relay.clone(), requests: requests.clone(), store: store.clone() };
     let (machine, scoring) = stage.machines(&listening, &own_addresses, &restored)?;
     let (manager, accepted) =
         stage.manager(machine, &peers, (gossip, questions), parts.transport, own_addresses);
     let scores = (restored.bans, restored.scores);
     let scoring = stage.scoring(scoring, &peers, &manager, observations_in, scores);
-
     let acceptors = background(&stage.config, listeners, &accepted, &manager);
     let mut core = Core {
         node: stage.own.id(),
@@ -146,6 +145,7 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
         own: stage.own,
         clock: stage.clock.clone(),
         started: stage.clock.now(),
+        from_peers,
         relay,
         requests,
         manager,

@@ -15,6 +15,8 @@ use peerstage_core::{
 };
 
 use super::{Outbox, PeerOrder};
+use tokio::sync::oneshot;
+
 use crate::{
     scoring::Observation,
     shell::{BytePermit, Queue},
@@ -45,6 +47,8 @@ pub enum FromPeer {
     Arrival(Arrival),
     /// This connection of it is gone.
     Down(NodeId, SessionId),
+    /// From the handle, not from a peer: tell when everything before this is dealt with.
+    Mark(oneshot::Sender<()>),
 }
 
 /// A peer that has its slot.

@@ -21,6 +21,7 @@ impl StreamHandler<Vec<FromPeer>> for MessageRelay {
                 FromPeer::Up(up) => self.peer_up(up, ctx),
                 FromPeer::Arrival(arrival) => self.arrived(arrival, ctx),
                 FromPeer::Down(peer, session) => self.peer_down(peer, session, ctx),
+                FromPeer::Mark(reached) => drop(reached.send(())),
             }
         }
     }

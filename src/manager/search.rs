@@ -15,6 +15,18 @@ use crate::{
 const LOOK_INTERVAL: Millis = 1_000;
 
 impl Manager {
+    /// The name of a bootstrap node has been looked up: as if it had been given at the start.
+    pub fn on_bootstrap_resolved(
+        &mut self,
+        now: Time,
+        target: super::Target,
+        out: &mut Vec<Action>,
+    ) {
+        let super::Target { address, expected } = target;
+        self.dialler.add_target(now, address, expected, DialPurpose::Bootstrap);
+        self.look_for_peers(now, out);
+    }
+
     /// Dials whatever is missing and may be dialled now: first whom the operator named, then
     /// validators, then anybody, then the bootstrap nodes while there are too few peers.
     pub(super) fn look_for_peers(&mut self, now: Time, out: &mut Vec<Action>) {

@@ -368,7 +368,7 @@ impl Relay {
     pub(super) fn expire_pending(&mut self, now: Time, out: &mut Vec<Action>) {
         while let Some(waiting) = self.pending.take_expired(now) {
             self.discharge(&waiting);
-            // Our own overload: the id is not remembered, so the message may come again.
+            // Our own overload: not remembered, so that the message may come again.
             Self::count(waiting.message.kind, DropReason::VerdictTimeout, out);
         }
     }
@@ -390,13 +390,10 @@ impl Relay {
 
     /// Honest nodes forward nothing before its verdict, so everyone who sent it is at fault.
     fn blame(waiting: &Waiting, detail: &str, out: &mut Vec<Action>) {
-        // A custom topic may be handled here and passed on unjudged there: its carriers are not
-        // at fault. A chain that wants somebody to pay reports it.
-        if waiting.message.kind == Kind::Custom {
-            return;
-        }
         let fault = RelayFault::invalid(waiting.message.kind);
-        for peer in waiting.sender.iter().chain(&waiting.copies) {
+        // Custom topics are passed on unjudged where nobody handles them: no carrier's fault.
+        let carriers = waiting.sender.iter().chain(&waiting.copies);
+        for peer in carriers.filter(|_| waiting.message.kind != Kind::Custom) {
             Self::penalise(*peer, fault, detail, out);
         }
     }
