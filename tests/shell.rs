@@ -1,6 +1,8 @@
 //! The shell on the real runtime: a flood delays no timer, the flooded actor's or a neighbour's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
 
+#[path = "shell/handlers.rs"]
+mod handlers;
 #[path = "shell/panics.rs"]
 mod panics;
 

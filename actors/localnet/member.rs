@@ -98,7 +98,9 @@ impl View {
 pub fn run_member(args: &MemberArgs) -> Result<(), LocalnetError> {
     let text = std::fs::read_to_string(&args.file)
         .map_err(|error| LocalnetError::File { path: args.file.clone(), error })?;
-    let layers = Layers::new().file(args.file.display().to_string(), text);
+    // The launcher decides everything but where nodes keep their peers.
+    let store = std::env::vars().filter(|(name, _)| name.starts_with("PEERSTAGE_STORE__"));
+    let layers = Layers::new().file(args.file.display().to_string(), text).environment(store);
     let config = layers.load().map_err(|error| LocalnetError::Usage(error.to_string()))?.config;
     let limiter = crate::node::start_logging(&config.log);
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
