@@ -112,6 +112,9 @@ async fn what_cannot_be_run_is_refused_before_anything_starts() {
     let (code, _, errors) = run(&["--replay", "/no/such/block"]).await;
     assert_eq!(code, Some(1), "{errors}");
     assert!(errors.contains("/no/such/block"), "{errors}");
+    let (code, _, errors) = run(&["--replay", "bitcoin:702861", "bitcoin:702861"]).await;
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("is the block of --replay bitcoin:702861 again"), "{errors}");
 }
 
 /// A network that stays up, and the processes of its nodes.

@@ -180,10 +180,24 @@ pub fn run(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError> {
     actix_rt::System::new().block_on(supervise(args, json))
 }
 
+/// The blocks to replay, each once: a network that knows a block does not spread it again.
+fn load_all(names: &[String]) -> Result<Vec<Replay>, LocalnetError> {
+    let replays: Vec<Replay> =
+        names.iter().map(|name| Replay::load(name)).collect::<Result<_, _>>()?;
+    for (index, replay) in replays.iter().enumerate() {
+        let twin = replays.iter().take(index).find(|earlier| earlier.hash == replay.hash);
+        if let Some(twin) = twin {
+            let (first, second) = (&twin.name, &replay.name);
+            let text = format!("--replay {second} is the block of --replay {first} again");
+            return Err(LocalnetError::Usage(text));
+        }
+    }
+    Ok(replays)
+}
+
 /// Whatever happens, no node outlives this.
 async fn supervise(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError> {
-    let replays =
-        args.replay.iter().map(|name| Replay::load(name)).collect::<Result<Vec<_>, _>>()?;
+    let replays = load_all(&args.replay)?;
     let plan = Plan::make(args)?;
     let progress = Progress::new(json);
     let mut launched = Launched::new(&plan, args.in_process);

@@ -23,6 +23,14 @@ pub enum Failure {
         /// Why.
         error: io::Error,
     },
+    /// A configuration file that can't be read.
+    #[error("{}: the configuration can't be read: {error}", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// `init` would overwrite something.
     #[error("{} exists; edit it, or choose another folder with --data-dir", .0.display())]
     Exists(PathBuf),
@@ -63,7 +71,9 @@ impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) | Failure::Run(RunError::Start(StartError::Config(_))) => 2,
+            Failure::Config(_)
+            | Failure::ConfigFile { .. }
+            | Failure::Run(RunError::Start(StartError::Config(_))) => 2,
             Failure::Localnet(error) => error.exit_code(),
             _ => 1,
         }

@@ -32,7 +32,8 @@ impl Layered {
     /// The configuration these layers make.
     ///
     /// # Errors
-    /// [`Failure::Config`] with every problem; [`Failure::File`] for a file that can't be read.
+    /// [`Failure::Config`] with every problem; [`Failure::ConfigFile`] for a file
+    /// that can't be read.
     pub fn resolve(&self) -> Result<Resolved, Failure> {
         let files = match self.config.is_empty() {
             true => self.own_file()?.into_iter().collect(),
@@ -49,7 +50,7 @@ impl Layered {
     fn layers(&self, files: &[PathBuf]) -> Result<Resolved, Failure> {
         let mut layers = Layers::new();
         for path in files {
-            let failed = |error| Failure::File { path: path.clone(), error };
+            let failed = |error| Failure::ConfigFile { path: path.clone(), error };
             let text = fs::read_to_string(path).map_err(failed)?;
             layers = layers.file(path.display().to_string(), text);
         }
