@@ -64,8 +64,9 @@ pub struct Inbound<P> {
     pub from: NodeId,
     /// The validator that signed it, for proposals and votes.
     pub origin: Option<PublicKey>,
-    /// Its id: the hash of its bytes.
-    pub id: MessageId,
+    /// Its id, the hash of its bytes; none if it was sent to this node alone, where the same
+    /// words may be said twice.
+    pub id: Option<MessageId>,
     /// Hops it took.
     pub hops: u8,
     /// When its first byte arrived.

@@ -3,7 +3,10 @@
 mod handlers;
 mod messages;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use actix::{AsyncContext, Context, Recipient};
 use peerstage_core::{
@@ -18,18 +21,19 @@ use peerstage_core::{
 
 pub(crate) use messages::Verified;
 use messages::fault_of;
-pub use messages::{Broadcast, Counts, CountsQuery, RecordSeen, SendTo, SetMode};
+pub use messages::{Broadcast, Counts, CountsQuery, Order, RecordSeen, SetMode};
 
 use crate::{
-    bridge::{Judge, Judged, verdict_label},
+    bridge::{About, Judge, Judged, Subscribe, verdict_label},
     clock::Clock,
     events::{Event, What},
     network::SendError,
     payload::{Delivery, Verdict},
-    peer::{Arrival, FromPeer, Outbox, PeerUp},
+    peer::{Arrival, Arrivals, Directory, FromPeer, Outbox, PeerUp},
     scoring::Observation,
     shell::{
-        BytePermit, Lifeline, Queue, QueueStream, Shell, Timer, Workers, core_actor, step, tell,
+        BytePermit, Lifeline, Ordered, Queue, QueueStream, Shell, Timer, Workers, core_actor, step,
+        tell,
     },
 };
 
@@ -46,12 +50,18 @@ pub struct RelayLinks {
     pub observations: Queue<Observation>,
     /// What happened.
     pub events: Recipient<Event>,
+    /// Whether anybody subscribed to events.
+    pub subscribers: Subscribe,
+    /// Who can be sent to.
+    pub directory: Directory,
 }
 
 /// The queues into the relay.
 pub(crate) struct RelayInputs {
     /// From the peers.
     pub arrivals: QueueStream<FromPeer>,
+    /// From the chain.
+    pub orders: QueueStream<Ordered<Order>>,
     /// From the bridges.
     pub verdicts: QueueStream<Judged>,
     /// From the workers.
@@ -69,7 +79,9 @@ pub struct MessageRelay {
     workers: Workers,
     counts: Counts,
     /// The permit of the message that is being looked at.
-    permit: Option<BytePermit>,
+    permit: Option<Arc<BytePermit>>,
+    /// Peers whose writers are to be woken when the step is done.
+    touched: BTreeSet<NodeId>,
     /// Sends of the current step that found a full queue.
     refused: usize,
     timer: Timer,
@@ -81,6 +93,7 @@ impl MessageRelay {
     fn begin(&mut self, ctx: &mut Context<Self>) {
         if let Some(inputs) = self.inputs.take() {
             ctx.add_stream(inputs.arrivals);
+            ctx.add_stream(inputs.orders);
             ctx.add_stream(inputs.verdicts);
             ctx.add_stream(inputs.verified.1);
         }
@@ -107,6 +120,7 @@ impl MessageRelay {
             workers,
             counts: Counts::default(),
             permit: None,
+            touched: BTreeSet::new(),
             refused: 0,
             timer: Timer::default(),
             clock,
@@ -117,7 +131,9 @@ impl MessageRelay {
     fn send(&mut self, to: Vec<NodeId>, id: Option<MessageId>, message: &Outgoing) {
         let kind = message.kind;
         for peer in to {
-            let pushed = self.peers.get(&peer).map(|(_, outbox)| outbox.push(message.clone()));
+            let outbox = self.peers.get(&peer).map(|(_, outbox)| outbox);
+            let pushed = outbox.map(|outbox| outbox.push_quietly(message.clone()));
+            self.touched.insert(peer);
             if matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_))) {
                 self.counts.of(kind).sent += 1;
                 continue;
@@ -155,11 +171,11 @@ impl MessageRelay {
         self.counts.of(message.kind).received += 1;
         let bridge =
             if message.kind.row().signed { &self.links.consensus } else { &self.links.blockchain };
-        let _ = bridge.push(Judge { ticket, message, permit: self.permit.take() });
+        let _ = bridge.push(Judge { ticket, message, permit: self.permit.clone() });
     }
 
     fn verify(&mut self, ticket: VerdictTicket, kind: Kind, body: bytes::Bytes) {
-        let (network, permit) = (self.network, self.permit.take());
+        let (network, permit) = (self.network, self.permit.clone());
         let (workers, verified) = (self.workers.clone(), self.verified.clone());
         actix_rt::spawn(async move {
             let check =
@@ -193,6 +209,7 @@ impl MessageRelay {
 
     fn peer_up(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
         let PeerUp { session, info, noise_key, outbox } = up;
+        self.links.directory.insert(info.peer, session, outbox.clone());
         self.peers.insert(info.peer, (session, outbox));
         step(self, ctx, |actor, now, out| {
             actor.machine.on_record(info.peer, noise_key);
@@ -201,29 +218,36 @@ impl MessageRelay {
     }
 
     fn peer_down(&mut self, peer: NodeId, session: SessionId, ctx: &mut Context<Self>) {
+        self.links.directory.remove(&peer, session);
         if self.peers.get(&peer).is_some_and(|(current, _)| *current == session) {
             self.peers.remove(&peer);
             step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, peer, out));
         }
     }
 
-    fn arrived(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
-        let Arrival { session, peer, message, id, permit } = arrival;
-        if self.peers.get(&peer).is_none_or(|(current, _)| *current != session) {
-            return self.count(message.kind, DropReason::UnknownPeer);
-        }
-        let id = id.unwrap_or(MessageId([0; 32]));
+    /// All that one read of a peer brought is one step.
+    fn arrived(&mut self, arrivals: Arrivals, ctx: &mut Context<Self>) {
+        let Arrivals { session, peer, messages, permit } = arrivals;
+        let current = self.peers.get(&peer).is_some_and(|(current, _)| *current == session);
         self.permit = Some(permit);
         let wall = self.clock.wall();
-        let inbound = Inbound {
-            peer,
-            kind: message.kind,
-            header: message.header,
-            body: message.body,
-            id,
-            first_byte: message.first_byte,
-        };
-        step(self, ctx, |actor, now, out| actor.machine.on_message(now, wall, inbound, out));
+        step(self, ctx, |actor, now, out| {
+            for Arrival { message, id } in messages {
+                if !current {
+                    actor.count(message.kind, DropReason::UnknownPeer);
+                    continue;
+                }
+                let inbound = Inbound {
+                    peer,
+                    kind: message.kind,
+                    header: message.header,
+                    body: message.body,
+                    id: id.unwrap_or(MessageId([0; 32])),
+                    first_byte: message.first_byte,
+                };
+                actor.machine.on_message(now, wall, inbound, out);
+            }
+        });
         self.permit = None;
     }
 
@@ -236,20 +260,26 @@ impl MessageRelay {
                 Verdict::Reject(_) => counts.rejected += 1,
                 Verdict::Ignore => {}
             }
-            let what = What::Received {
-                kind: about.kind,
-                id: about.id,
-                from: about.from,
-                verdict: verdict_label(&verdict),
-                first_byte: about.first_byte,
-            };
-            tell("event", &self.links.events, Event { at: self.clock.now(), what });
+            if self.links.subscribers.is_watched() {
+                self.tell_received(&about, &verdict);
+            }
         }
         if ticket != DELIVERED {
             step(self, ctx, |actor, now, out| {
                 actor.machine.on_verdict(now, ticket, verdict.into(), out)
             });
         }
+    }
+
+    fn tell_received(&self, about: &About, verdict: &Verdict) {
+        let what = What::Received {
+            kind: about.kind,
+            id: about.id,
+            from: about.from,
+            verdict: verdict_label(verdict),
+            first_byte: about.first_byte,
+        };
+        tell("event", &self.links.events, Event { at: self.clock.now(), what });
     }
 }
 
@@ -272,6 +302,15 @@ impl Shell for MessageRelay {
 
     fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
         self.machine.on_deadline(now, out);
+    }
+
+    /// Writers are woken once for all that the step put into their queues.
+    fn settle(&mut self, _: Time, _: &mut Context<Self>) {
+        for peer in std::mem::take(&mut self.touched) {
+            if let Some((_, outbox)) = self.peers.get(&peer) {
+                outbox.wake();
+            }
+        }
     }
 
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {

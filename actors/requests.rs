@@ -1,10 +1,17 @@
 //! The Requests actor: questions to peers and answers to theirs.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
-use actix::{AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler};
+use actix::{AsyncContext, Context, Handler, StreamHandler};
 use bytes::Bytes;
 use peerstage_core::{
+    frame,
     identity::NodeId,
     kinds::Kind,
     lanes::Pushed,
@@ -21,9 +28,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock::Clock,
-    peer::{Arrival, FromPeer, Outbox, PeerUp},
+    peer::{Arrival, Arrivals, FromPeer, Outbox, PeerUp},
     scoring::{Observation, Scored},
-    shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, fault_point, step},
+    shell::{Lifeline, Ordered, Queue, QueueStream, Shell, Timer, core_actor, fault_point, step},
 };
 
 /// Why a request has no answer.
@@ -63,9 +70,8 @@ type ReplyFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
 /// The chain's servers by topic.
 pub type Servers = BTreeMap<Topic, Arc<dyn Fn(NodeId, Bytes) -> ReplyFuture + Send + Sync>>;
 
-/// From the chain: ask this.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Bytes, RequestError>")]
+/// From the chain, through the intake: ask this.
+#[derive(Debug)]
 pub struct Ask {
     /// Whom.
     pub target: Target,
@@ -75,6 +81,8 @@ pub struct Ask {
     pub body: Bytes,
     /// How long to wait.
     pub deadline: Duration,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<Bytes, RequestError>>,
 }
 
 /// From a server: its answer.
@@ -101,6 +109,7 @@ impl Drop for ServedGuard {
 /// The queues into the actor.
 pub(crate) struct RequestInputs {
     pub(crate) arrivals: QueueStream<FromPeer>,
+    pub(crate) asks: QueueStream<Ordered<Ask>>,
     pub(crate) answers: (Queue<Served>, QueueStream<Served>),
 }
 
@@ -113,6 +122,8 @@ pub struct RequestDesk {
     inputs: Option<RequestInputs>,
     answers: Queue<Served>,
     observations: Queue<Observation>,
+    /// Peers whose writers are to be woken when the step is done.
+    touched: BTreeSet<NodeId>,
     /// Requests of the current step that found a full queue.
     refused: Vec<(NodeId, RequestId)>,
     timer: Timer,
@@ -124,6 +135,7 @@ impl RequestDesk {
     fn begin(&mut self, ctx: &mut Context<Self>) {
         if let Some(inputs) = self.inputs.take() {
             ctx.add_stream(inputs.arrivals);
+            ctx.add_stream(inputs.asks);
             ctx.add_stream(inputs.answers.1);
         }
     }
@@ -144,6 +156,7 @@ impl RequestDesk {
             answers: inputs.answers.0.clone(),
             inputs: Some(inputs),
             observations,
+            touched: BTreeSet::new(),
             refused: Vec::new(),
             timer: Timer::default(),
             clock,
@@ -171,18 +184,21 @@ impl RequestDesk {
     }
 
     /// What an earlier connection of the peer brought is answered to nobody any more.
-    fn arrived(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
-        let Arrival { session, peer, message, permit, .. } = arrival;
+    fn arrived(&mut self, arrivals: Arrivals, ctx: &mut Context<Self>) {
+        let Arrivals { session, peer, messages, .. } = arrivals;
         if !self.is_current(&peer, session) {
             return;
         }
-        self.act(ctx, |desk, now, out| match message.kind {
-            Kind::Request => {
-                desk.machine.on_request(now, peer, &message.header, message.body, out);
+        self.act(ctx, |desk, now, out| {
+            for Arrival { message, .. } in messages {
+                // The chain may keep it for as long as it likes.
+                let (header, body) = (&message.header, frame::keep(&message.body));
+                match message.kind {
+                    Kind::Request => desk.machine.on_request(now, peer, header, body, out),
+                    _ => desk.machine.on_response(now, peer, header, body, out),
+                }
             }
-            _ => desk.machine.on_response(now, peer, &message.header, message.body, out),
         });
-        drop(permit);
     }
 
     /// One input; a request that found a full queue is tried elsewhere.
@@ -220,10 +236,21 @@ impl Shell for RequestDesk {
         self.machine.on_deadline(now, out);
     }
 
+    /// Writers are woken once for all that the step put into their queues.
+    fn settle(&mut self, _: Time, _: &mut Context<Self>) {
+        for peer in std::mem::take(&mut self.touched) {
+            if let Some((_, outbox)) = self.peers.get(&peer) {
+                outbox.wake();
+            }
+        }
+    }
+
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
             Action::Send { to, id, message } => {
-                let pushed = self.peers.get(&to).map(|(_, outbox)| outbox.push(message));
+                let outbox = self.peers.get(&to).map(|(_, outbox)| outbox);
+                let pushed = outbox.map(|outbox| outbox.push_quietly(message));
+                self.touched.insert(to);
                 let queued = matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_)));
                 if let (false, Some(id)) = (queued, id) {
                     self.refused.push((to, id));
@@ -268,7 +295,7 @@ impl StreamHandler<Vec<FromPeer>> for RequestDesk {
                     self.peers.insert(info.peer, (session, outbox));
                     self.act(ctx, |desk, now, out| desk.machine.on_peer_up(now, info.peer, out));
                 }
-                FromPeer::Arrival(arrival) => self.arrived(arrival, ctx),
+                FromPeer::Arrivals(arrivals) => self.arrived(arrivals, ctx),
                 FromPeer::Down(peer, session) if self.is_current(&peer, session) => {
                     self.peers.remove(&peer);
                     self.act(ctx, |desk, now, out| desk.machine.on_peer_down(now, peer, out));
@@ -285,32 +312,32 @@ impl StreamHandler<Vec<FromPeer>> for RequestDesk {
 impl StreamHandler<Vec<Served>> for RequestDesk {
     fn handle(&mut self, answers: Vec<Served>, ctx: &mut Context<Self>) {
         fault_point("RequestDesk::Vec<Served>");
-        for Served { ticket, answer } in answers {
-            self.act(ctx, |desk, now, out| desk.machine.on_answer(now, ticket, answer, out));
-        }
+        self.act(ctx, |desk, now, out| {
+            for Served { ticket, answer } in answers {
+                desk.machine.on_answer(now, ticket, answer, out);
+            }
+        });
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
-impl Handler<Ask> for RequestDesk {
-    type Result = ResponseFuture<Result<Bytes, RequestError>>;
-
-    fn handle(&mut self, order: Ask, ctx: &mut Context<Self>) -> Self::Result {
-        fault_point("RequestDesk::Ask");
-        let Ask { target, topic, body, deadline } = order;
-        let deadline = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
-        let (answer, answered) = oneshot::channel();
-        let asked = self.act(ctx, |desk, now, out| {
-            let id = desk.machine.ask(now, target, topic, body, deadline, out)?;
-            desk.waiting.insert(id, answer);
-            Ok::<_, core::RequestError>(())
+impl StreamHandler<Vec<Ordered<Ask>>> for RequestDesk {
+    fn handle(&mut self, asks: Vec<Ordered<Ask>>, ctx: &mut Context<Self>) {
+        fault_point("RequestDesk::Vec<Ordered<Ask>>");
+        self.act(ctx, |desk, now, out| {
+            for Ordered { order, .. } in asks {
+                let Ask { target, topic, body, deadline, answer } = order;
+                let deadline = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+                match desk.machine.ask(now, target, topic, body, deadline, out) {
+                    Ok(id) => drop(desk.waiting.insert(id, answer)),
+                    Err(error) => drop(answer.send(Err(error.into()))),
+                }
+            }
         });
-        Box::pin(async move {
-            asked?;
-            answered.await.unwrap_or(Err(RequestError::Stopped))
-        })
     }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
 impl Handler<Scored> for RequestDesk {

@@ -53,6 +53,17 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     options(usize::MAX).serialize(value).map_err(|_| CodecError::Malformed)
 }
 
+/// Writes the bytes of `value` to the front of `space`; how many they are.
+///
+/// # Errors
+/// [`CodecError::Malformed`] if they don't fit, and as [`encode`].
+pub fn encode_into<T: Serialize>(value: &T, space: &mut [u8]) -> Result<usize, CodecError> {
+    let room = space.len();
+    let mut rest = space;
+    options(usize::MAX).serialize_into(&mut rest, value).map_err(|_| CodecError::Malformed)?;
+    Ok(room.saturating_sub(rest.len()))
+}
+
 /// The value in `bytes`, at most `limit` bytes long.
 ///
 /// # Errors

@@ -9,8 +9,6 @@
 //! message and then trickles is cut off (row 5); pings are answered within their own rate only.
 //! Not provided: encryption ([`crate::noise`]), and any judgement of what messages say.
 
-use bytes::Bytes;
-
 use crate::{
     codec,
     frame::{Assembler, FrameError, Message},
@@ -18,8 +16,8 @@ use crate::{
     kinds::{KINDS, Kind, Sender},
     lanes::plain,
     messages::{
-        Disconnect, GossipHeader, HEADER_MAX, Hello, Outgoing, Ping, RequestHeader, ResponseHeader,
-        RoutedHeader, Topic, validator_proof_message,
+        Disconnect, Hello, Outgoing, Ping, RequestHeader, ResponseHeader, RoutedHeader, Topic,
+        validator_proof_message,
     },
     rate::TokenBucket,
     time::{Millis, Time, earliest},
@@ -181,7 +179,7 @@ impl Connection {
     }
 
     /// The plaintext of the next record.
-    pub fn on_record(&mut self, now: Time, record: Bytes, out: &mut Vec<Action>) {
+    pub fn on_record(&mut self, now: Time, record: &[u8], out: &mut Vec<Action>) {
         if self.ended {
             return;
         }
@@ -365,12 +363,11 @@ fn check_header(message: &Message) -> Result<(), End> {
         Kind::Block | Kind::Transaction | Kind::Proposal | Kind::Vote | Kind::Custom => {
             // Only custom messages have a topic: another spelling would be another id.
             let topic_allowed = message.kind == Kind::Custom;
-            codec::decode_canonical::<GossipHeader>(header, HEADER_MAX)
-                .is_ok_and(|header| topic_allowed || header.topic == Topic(0))
+            header.gossip().is_some_and(|header| topic_allowed || header.topic == Topic(0))
         }
-        Kind::Request => codec::decode_canonical::<RequestHeader>(header, HEADER_MAX).is_ok(),
-        Kind::Response => codec::decode_canonical::<ResponseHeader>(header, HEADER_MAX).is_ok(),
-        Kind::Routed => codec::decode_canonical::<RoutedHeader>(header, HEADER_MAX).is_ok(),
+        Kind::Request => header.read::<RequestHeader>().is_some(),
+        Kind::Response => header.read::<ResponseHeader>().is_some(),
+        Kind::Routed => header.read::<RoutedHeader>().is_some(),
         Kind::PeersRequest | Kind::Peers | Kind::Have | Kind::Want => header.is_empty(),
         Kind::Hello | Kind::Ping | Kind::Pong | Kind::Disconnect => header.is_empty(),
     };

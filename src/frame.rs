@@ -1,5 +1,8 @@
 //! Frames: pieces of messages inside an encrypted record, one lane each.
 //!
+//! The assembler reads records where they were decrypted and copies what it keeps, once: the
+//! pieces of a long message into its body, all small messages of a record together.
+//!
 //! A record holds whole frames. A frame is `lane u8 | flags u8 | length u16 LE | payload`; the
 //! first frame of a message starts with the message head `kind u8 | header length u8 |
 //! body length u32 LE` and the whole header. Lanes interleave, messages of one lane don't.
@@ -10,9 +13,10 @@
 //! them (row 5, the rule of Bitcoin Core's `net.cpp`).
 //! Not provided: rate limits and deadlines; those are [`crate::connection`]'s.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::{
+    header::Header,
     kinds::{Kind, LANES, Lane},
     time::Time,
 };
@@ -28,9 +32,9 @@ pub const FRAME_PAYLOAD_MAX: usize = RECORD_MAX - FRAME_HEADER;
 /// How far a buffer may grow in front of the bytes received, bytes.
 pub const GROW_AHEAD: usize = 256 * 1024;
 
-/// Messages up to this length get memory of their own, bytes: a slice of what was read keeps all
-/// of that alive, and a peer could make a cache of small messages hold 600 times their size. A
-/// longer one keeps at most four times its length.
+/// Messages up to this length that arrive in one record share one copy of it, bytes. Whoever
+/// keeps one copies it again ([`Message::keep`]): a slice keeps its whole record alive, and a
+/// peer could make a cache of small messages hold 600 times their size.
 pub const COPY_MAX: usize = 16 * 1024;
 
 /// Flag: the frame starts a message.
@@ -56,6 +60,9 @@ pub enum FrameError {
     /// No such kind.
     #[error("there is no message kind {0}")]
     UnknownKind(u8),
+    /// Longer than any header.
+    #[error("a header of {0} bytes is longer than any")]
+    HeaderTooLong(u8),
     /// The kind travels in another lane.
     #[error("{0} travels in another lane")]
     WrongLane(Kind),
@@ -77,27 +84,92 @@ pub enum FrameError {
 pub struct Message {
     /// What it is.
     pub kind: Kind,
-    /// Its header's bytes.
-    pub header: Bytes,
-    /// Its body: a slice of the record if it came in one frame longer than [`COPY_MAX`].
+    /// Its header.
+    pub header: Header,
+    /// Its body: up to [`COPY_MAX`] a slice of its record's copy, beyond memory of its own.
     pub body: Bytes,
     /// When its first byte arrived.
     pub first_byte: Time,
 }
 
+/// A body with memory of its own, to be kept for as long as it takes.
+#[must_use]
+pub fn keep(body: &Bytes) -> Bytes {
+    if body.len() <= COPY_MAX { Bytes::copy_from_slice(body) } else { body.clone() }
+}
+
 #[derive(Debug)]
 struct Partial {
     kind: Kind,
-    header: Bytes,
+    header: Header,
     body: BytesMut,
     body_length: usize,
     first_byte: Time,
 }
 
+/// A message's head and header, as the start of its first frame's payload has them.
+struct Head {
+    kind: Kind,
+    header: Header,
+    body_length: usize,
+    /// Bytes of head and header.
+    length: usize,
+}
+
+/// One record while it is read, and the copy that its small messages share.
+struct Source<'a> {
+    record: &'a [u8],
+    /// The copy and where in the record it starts.
+    copied: Option<(usize, Bytes)>,
+}
+
+/// A frame's place in its record.
+#[derive(Clone, Copy)]
+struct Frame {
+    lane: Lane,
+    flags: u8,
+    /// Where its payload starts and ends.
+    start: usize,
+    end: usize,
+}
+
 /// Puts messages back together, one at a time on each lane.
 #[derive(Debug, Default)]
 pub struct Assembler {
-    partial: [Option<Partial>; LANES],
+    partial: [Option<Box<Partial>>; LANES],
+}
+
+impl Source<'_> {
+    fn frame_at(&self, at: usize) -> Result<Frame, FrameError> {
+        let header = self.record.get(at..).and_then(|rest| rest.first_chunk::<FRAME_HEADER>());
+        let [lane, flags, low, high] = *header.ok_or(FrameError::Truncated)?;
+        let start = at + FRAME_HEADER;
+        let end = start + usize::from(u16::from_le_bytes([low, high]));
+        if end > self.record.len() {
+            return Err(FrameError::Truncated);
+        }
+        let lane = Lane::from_byte(lane).ok_or(FrameError::UnknownLane(lane))?;
+        if flags & !(FLAG_FIRST | FLAG_LAST) != 0 {
+            return Err(FrameError::UnknownFlags);
+        }
+        Ok(Frame { lane, flags, start, end })
+    }
+
+    fn bytes(&self, start: usize, end: usize) -> &[u8] {
+        self.record.get(start..end).unwrap_or_default()
+    }
+
+    /// A whole body: a slice of the copy that the record's small messages share, or its own.
+    fn body(&mut self, start: usize, end: usize) -> Bytes {
+        if end.saturating_sub(start) > COPY_MAX {
+            return Bytes::copy_from_slice(self.bytes(start, end));
+        }
+        let record = self.record;
+        let (from, copy) = self.copied.get_or_insert_with(|| {
+            (start, Bytes::copy_from_slice(record.get(start..).unwrap_or_default()))
+        });
+        copy.slice(start.saturating_sub(*from)..end.saturating_sub(*from))
+    }
 }
 
 impl Assembler {
@@ -108,19 +180,15 @@ impl Assembler {
     pub fn on_record(
         &mut self,
         now: Time,
-        mut record: Bytes,
+        record: &[u8],
         out: &mut Vec<Message>,
     ) -> Result<(), FrameError> {
-        while !record.is_empty() {
-            let [lane, flags, low, high] = *record.first_chunk().ok_or(FrameError::Truncated)?;
-            let length = usize::from(u16::from_le_bytes([low, high]));
-            record.advance(FRAME_HEADER);
-            if length > record.len() {
-                return Err(FrameError::Truncated);
-            }
-            let payload = record.split_to(length);
-            let lane = Lane::from_byte(lane).ok_or(FrameError::UnknownLane(lane))?;
-            out.extend(self.on_frame(now, lane, flags, payload)?);
+        let mut source = Source { record, copied: None };
+        let mut at = 0;
+        while at < record.len() {
+            let frame = source.frame_at(at)?;
+            at = frame.end;
+            out.extend(self.on_frame(now, frame, &mut source)?);
         }
         Ok(())
     }
@@ -140,37 +208,30 @@ impl Assembler {
     fn on_frame(
         &mut self,
         now: Time,
-        lane: Lane,
-        flags: u8,
-        payload: Bytes,
+        Frame { lane, flags, start, end }: Frame,
+        source: &mut Source<'_>,
     ) -> Result<Option<Message>, FrameError> {
-        if flags & !(FLAG_FIRST | FLAG_LAST) != 0 {
-            return Err(FrameError::UnknownFlags);
-        }
         let last = flags & FLAG_LAST != 0;
         let cell = self.partial.get_mut(lane as usize).ok_or(FrameError::OutOfOrder)?;
         if flags & FLAG_FIRST != 0 {
             if cell.is_some() {
                 return Err(FrameError::OutOfOrder);
             }
-            let payload = if last && payload.len() <= COPY_MAX {
-                Bytes::copy_from_slice(&payload)
-            } else {
-                payload
-            };
-            let (partial, rest) = begin(now, lane, payload)?;
+            let Head { kind, header, body_length, length } = head(lane, source.bytes(start, end))?;
+            let start = start + length;
             if last {
-                return if rest.len() == partial.body_length {
-                    let Partial { kind, header, first_byte, .. } = partial;
-                    Ok(Some(Message { kind, header, body: rest, first_byte }))
-                } else {
-                    Err(FrameError::WrongLength)
-                };
+                if end - start != body_length {
+                    return Err(FrameError::WrongLength);
+                }
+                let body = source.body(start, end);
+                return Ok(Some(Message { kind, header, body, first_byte: now }));
             }
-            return go_on(cell.insert(partial), &rest).map(|()| None);
+            let body = BytesMut::new();
+            let partial = Partial { kind, header, body, body_length, first_byte: now };
+            return go_on(cell.insert(Box::new(partial)), source.bytes(start, end)).map(|()| None);
         }
         let partial = cell.as_mut().ok_or(FrameError::OutOfOrder)?;
-        go_on(partial, &payload)?;
+        go_on(partial, source.bytes(start, end))?;
         if !last {
             return Ok(None);
         }
@@ -186,10 +247,10 @@ impl Assembler {
     }
 }
 
-/// Reads a message's head and header; what is left is the start of its body.
-fn begin(now: Time, lane: Lane, mut payload: Bytes) -> Result<(Partial, Bytes), FrameError> {
-    let [kind, header_length, a, b, c, d] = *payload.first_chunk().ok_or(FrameError::Truncated)?;
-    payload.advance(MESSAGE_HEAD);
+/// Reads a message's head and header.
+fn head(lane: Lane, payload: &[u8]) -> Result<Head, FrameError> {
+    let [kind, header_length, a, b, c, d] =
+        *payload.first_chunk::<MESSAGE_HEAD>().ok_or(FrameError::Truncated)?;
     let kind = Kind::from_byte(kind).ok_or(FrameError::UnknownKind(kind))?;
     let row = kind.row();
     if row.lane != lane {
@@ -200,13 +261,10 @@ fn begin(now: Time, lane: Lane, mut payload: Bytes) -> Result<(Partial, Bytes), 
     if body_length > row.body_max {
         return Err(FrameError::Oversized { kind, length });
     }
-    let header_length = usize::from(header_length);
-    if header_length > payload.len() {
-        return Err(FrameError::Truncated);
-    }
-    let header = payload.split_to(header_length);
-    let body = BytesMut::new();
-    Ok((Partial { kind, header, body, body_length, first_byte: now }, payload))
+    let length = MESSAGE_HEAD + usize::from(header_length);
+    let header = payload.get(MESSAGE_HEAD..length).ok_or(FrameError::Truncated)?;
+    let header = Header::new(header).ok_or(FrameError::HeaderTooLong(header_length))?;
+    Ok(Head { kind, header, body_length, length })
 }
 
 /// Adds a piece of the body.

@@ -26,6 +26,7 @@ pub use crate::{
         fuzz_handshake_initiator as handshake_initiator,
         fuzz_handshake_responder as handshake_responder,
     },
+    header::Header,
     noise::fuzzing::fuzz_record as record,
 };
 
@@ -69,7 +70,7 @@ pub fn frame(data: &[u8]) {
     let (mut assembler, mut out, mut received) = (Assembler::default(), Vec::new(), 0usize);
     for record in script.0.chunks(record_len) {
         received += record.len();
-        let framed = assembler.on_record(NOW, Bytes::copy_from_slice(record), &mut out);
+        let framed = assembler.on_record(NOW, record, &mut out);
         assert!(assembler.reserved_bytes() <= 2 * received + LANES * GROW_AHEAD);
         if framed.is_err() {
             break;
@@ -92,7 +93,7 @@ pub fn message(data: &[u8]) {
     let (kind, steer) = (script.kind(), script.byte());
     let header = match steer {
         0x80.. => honest_header(kind, steer & 7),
-        length => Bytes::copy_from_slice(script.bytes(length.into())),
+        length => Header::new(script.bytes(length.into())).unwrap_or_default(),
     };
     let body = Bytes::copy_from_slice(script.0);
     decode_both(kind, &header, &body);
@@ -110,16 +111,15 @@ pub fn message(data: &[u8]) {
     requests.on_deadline(NOW.plus(1 << 32), &mut asked);
 }
 
-fn honest_header(kind: Kind, hops: u8) -> Bytes {
+fn honest_header(kind: Kind, hops: u8) -> Header {
     let topic = Topic(if kind == Kind::Custom { 1 } else { 0 });
-    let bytes = match kind {
-        Kind::Request => codec::encode(&RequestHeader { id: 1, topic, deadline_ms: 1000 }),
-        Kind::Response => codec::encode(&ResponseHeader { id: 1, status: ResponseStatus::Ok }),
-        Kind::Routed => codec::encode(&RoutedHeader { to: own().node_id(), hops }),
-        _ if kind.row().relay.is_some() => codec::encode(&GossipHeader { hops, topic }),
-        _ => Ok(Vec::new()),
-    };
-    bytes.unwrap_or_default().into()
+    match kind {
+        Kind::Request => Header::of(&RequestHeader { id: 1, topic, deadline_ms: 1000 }),
+        Kind::Response => Header::of(&ResponseHeader { id: 1, status: ResponseStatus::Ok }),
+        Kind::Routed => Header::of(&RoutedHeader { to: own().node_id(), hops }),
+        _ if kind.row().relay.is_some() => GossipHeader { hops, topic }.into(),
+        _ => Header::EMPTY,
+    }
 }
 
 fn own() -> Keypair {
@@ -161,7 +161,7 @@ fn decode_both(kind: Kind, header: &[u8], body: &Bytes) {
 }
 
 /// The message meets a relay twice, and time passes.
-fn relayed(kind: Kind, header: Bytes, body: Bytes) {
+fn relayed(kind: Kind, header: Header, body: Bytes) {
     let (mut relay, mut out) =
         (Relay::new(RelayConfig::default(), NET, own(), Some(own().public()), [4; 32]), Vec::new());
     relay.set_validators([own().public()].into());
@@ -208,7 +208,7 @@ pub fn connection(data: &[u8]) {
             1 | 2 => honest.push(said(&mut script)),
             3 => {
                 let length = script.number().min(RECORD_MAX);
-                let record = Bytes::copy_from_slice(script.bytes(length));
+                let record = script.bytes(length);
                 machine.on_record(now, record, &mut out);
                 continue_or_end(&machine, &mut out, &mut greeted, &mut ended);
                 continue;
@@ -231,11 +231,11 @@ pub fn connection(data: &[u8]) {
             let change = script.byte();
             record.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= change);
         }
-        machine.on_record(now, record.freeze(), &mut out);
+        machine.on_record(now, &record, &mut out);
         continue_or_end(&machine, &mut out, &mut greeted, &mut ended);
     }
     out.clear();
-    machine.on_record(now, Bytes::from_static(&[2, 3, 0, 0]), &mut out);
+    machine.on_record(now, &[2, 3, 0, 0], &mut out);
     machine.on_deadline(now, &mut out);
     assert!(!ended || out.is_empty(), "nothing comes after the end");
 }
@@ -270,7 +270,7 @@ fn said(script: &mut Script<'_>) -> Outgoing {
     let (kind, steer) = (script.kind(), script.byte());
     let header = match steer {
         0x80.. => honest_header(kind, steer & 7),
-        length => Bytes::copy_from_slice(script.bytes(length.into())),
+        length => Header::new(script.bytes(length.into())).unwrap_or_default(),
     };
     let length = script.number();
     Outgoing { kind, header, body: Bytes::copy_from_slice(script.bytes(length)) }

@@ -230,11 +230,22 @@ pub const KINDS: [KindRow; 16] = [
     },
 ];
 
+/// The kind of each wire byte: looked up once a message, so it is no search.
+const BY_BYTE: [Option<Kind>; 64] = {
+    let mut kinds = [None; 64];
+    let mut at = 0;
+    while at < KINDS.len() {
+        kinds[KINDS[at].kind as usize] = Some(KINDS[at].kind);
+        at += 1;
+    }
+    kinds
+};
+
 impl Kind {
     /// The kind of a wire byte.
     #[must_use]
     pub fn from_byte(byte: u8) -> Option<Kind> {
-        KINDS.iter().map(|row| row.kind).find(|kind| *kind as u8 == byte)
+        BY_BYTE.get(usize::from(byte)).copied().flatten()
     }
 
     /// The wire byte.
@@ -252,24 +263,7 @@ impl Kind {
     /// This kind's row of the table.
     #[must_use]
     pub const fn row(self) -> &'static KindRow {
-        match self {
-            Kind::Hello => &KINDS[0],
-            Kind::Ping => &KINDS[1],
-            Kind::Pong => &KINDS[2],
-            Kind::Disconnect => &KINDS[3],
-            Kind::PeersRequest => &KINDS[4],
-            Kind::Peers => &KINDS[5],
-            Kind::Block => &KINDS[6],
-            Kind::Transaction => &KINDS[7],
-            Kind::Have => &KINDS[8],
-            Kind::Want => &KINDS[9],
-            Kind::Proposal => &KINDS[10],
-            Kind::Vote => &KINDS[11],
-            Kind::Request => &KINDS[12],
-            Kind::Response => &KINDS[13],
-            Kind::Routed => &KINDS[14],
-            Kind::Custom => &KINDS[15],
-        }
+        &KINDS[self.index()]
     }
 
     /// The name in configuration, logs, metrics and documents.
@@ -280,8 +274,25 @@ impl Kind {
 
     /// Position in [`KINDS`], for arrays with one cell a kind.
     #[must_use]
-    pub fn index(self) -> usize {
-        KINDS.iter().position(|row| row.kind == self).unwrap_or(0)
+    pub const fn index(self) -> usize {
+        match self {
+            Kind::Hello => 0,
+            Kind::Ping => 1,
+            Kind::Pong => 2,
+            Kind::Disconnect => 3,
+            Kind::PeersRequest => 4,
+            Kind::Peers => 5,
+            Kind::Block => 6,
+            Kind::Transaction => 7,
+            Kind::Have => 8,
+            Kind::Want => 9,
+            Kind::Proposal => 10,
+            Kind::Vote => 11,
+            Kind::Request => 12,
+            Kind::Response => 13,
+            Kind::Routed => 14,
+            Kind::Custom => 15,
+        }
     }
 }
 

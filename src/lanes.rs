@@ -12,10 +12,11 @@
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     frame::{FLAG_FIRST, FLAG_LAST, FRAME_HEADER, FRAME_PAYLOAD_MAX, MESSAGE_HEAD},
+    header::{HEADER_MAX, Header},
     kinds::{KINDS, Kind, LANES, Overflow},
     messages::Outgoing,
     rate::TokenBucket,
@@ -57,6 +58,8 @@ struct InProgress {
 pub struct Lanes {
     queues: [VecDeque<Outgoing>; LANES],
     in_progress: [Option<InProgress>; LANES],
+    /// One bit a lane: something waits there, begun or not.
+    waiting: u8,
     deficit: [usize; LANES],
     turn: usize,
     consensus_run: usize,
@@ -73,6 +76,7 @@ impl Lanes {
         Lanes {
             queues: Default::default(),
             in_progress: Default::default(),
+            waiting: 0,
             deficit: [0; LANES],
             turn: 1,
             consensus_run: 0,
@@ -104,14 +108,23 @@ impl Lanes {
         self.account(message.kind, size);
         if let Some(queue) = self.queues.get_mut(row.lane as usize) {
             queue.push_back(message);
+            self.waiting |= 1 << row.lane as u8;
         }
         if dropped == 0 { Pushed::Queued } else { Pushed::QueuedDropping(dropped) }
     }
 
-    /// Appends frames to `record` until it has `limit` bytes or nothing may go now.
-    pub fn fill(&mut self, now: Time, record: &mut BytesMut, limit: usize) {
+    /// Whether a message would be queued now without pushing out another.
+    #[must_use]
+    pub fn has_room(&self, message: &Outgoing) -> bool {
+        self.fits(message.kind, cost(message))
+    }
+
+    /// Appends frames to `out`, at most `limit` bytes, until those are used up or nothing may go
+    /// now.
+    pub fn fill(&mut self, now: Time, out: &mut BytesMut, limit: usize) {
+        let end = out.len().saturating_add(limit);
         while let Some(room) =
-            limit.checked_sub(record.len()).filter(|room| *room > FRAME_HEADER + FRAME_MIN)
+            end.checked_sub(out.len()).filter(|room| *room > FRAME_HEADER + FRAME_MIN)
         {
             let Some(lane) = self.next_lane(now) else { return };
             // A frame of a shared lane is no longer than what its lane may send in this turn.
@@ -119,7 +132,7 @@ impl Lanes {
                 Some(deficit) if lane != 0 => (*deficit).max(FRAME_HEADER + FRAME_MIN),
                 _ => room,
             };
-            let written = self.write_frame(lane, record, room.min(share));
+            let written = self.write_frame(lane, out, room.min(share));
             if lane == 0 {
                 self.consensus_run = self.consensus_run.saturating_add(written);
             } else {
@@ -135,6 +148,9 @@ impl Lanes {
     /// nothing waits.
     #[must_use]
     pub fn ready_at(&self, now: Time) -> Option<Time> {
+        if self.waiting == 0 {
+            return None;
+        }
         (0..LANES).filter_map(|lane| self.lane_wait(lane, now)).min().map(|wait| now.plus(wait))
     }
 
@@ -179,14 +195,27 @@ impl Lanes {
             let Some(queue) = self.queues.get_mut(lane) else { break };
             let Some(oldest) = queue.iter().position(|message| message.kind == kind) else { break };
             let Some(message) = queue.remove(oldest) else { break };
+            self.note_waiting(lane);
             self.release(kind, cost(&message));
             removed += 1;
         }
         removed
     }
 
+    /// Notes whether the lane still has something to send.
+    fn note_waiting(&mut self, lane: usize) {
+        let begun = self.in_progress.get(lane).is_some_and(Option::is_some);
+        let queued = self.queues.get(lane).is_some_and(|queue| !queue.is_empty());
+        if !begun && !queued {
+            self.waiting &= !(1 << lane);
+        }
+    }
+
     /// How long the lane's next message must wait, ms; `None` if nothing waits there.
     fn lane_wait(&self, lane: usize, now: Time) -> Option<u64> {
+        if self.waiting & (1 << lane) == 0 {
+            return None;
+        }
         if self.in_progress.get(lane)?.is_some() {
             return Some(0);
         }
@@ -200,8 +229,9 @@ impl Lanes {
 
     /// The lane whose turn it is; starts its next message, paying its token.
     fn next_lane(&mut self, now: Time) -> Option<usize> {
-        let others_ready = (1..LANES).any(|lane| self.is_ready(lane, now));
         let consensus_ready = self.is_ready(0, now);
+        let only_consensus = self.waiting == 1;
+        let others_ready = !only_consensus && (1..LANES).any(|lane| self.is_ready(lane, now));
         let lane = if consensus_ready && (self.consensus_run < CONSENSUS_RUN || !others_ready) {
             0
         } else if others_ready {
@@ -246,7 +276,7 @@ impl Lanes {
     }
 
     /// Writes one frame of the lane's message; returns its bytes.
-    fn write_frame(&mut self, lane: usize, record: &mut BytesMut, room: usize) -> usize {
+    fn write_frame(&mut self, lane: usize, out: &mut BytesMut, room: usize) -> usize {
         let Some(current) = self.in_progress.get_mut(lane).and_then(Option::as_mut) else {
             return 0;
         };
@@ -256,20 +286,24 @@ impl Lanes {
         let left = body.len() - current.sent;
         let piece = left.min(room.min(FRAME_PAYLOAD_MAX + FRAME_HEADER) - FRAME_HEADER - head);
         let last = piece == left;
-        record.put_u8(u8::try_from(lane).unwrap_or(u8::MAX));
-        record.put_u8(if first { FLAG_FIRST } else { 0 } | if last { FLAG_LAST } else { 0 });
-        record.put_u16_le(u16::try_from(head + piece).unwrap_or(u16::MAX));
+        let flags = if first { FLAG_FIRST } else { 0 } | if last { FLAG_LAST } else { 0 };
+        // One write for everything in front of the body.
+        let mut front = [0; FRAME_HEADER + MESSAGE_HEAD + HEADER_MAX];
+        let [a, b] = u16::try_from(head + piece).unwrap_or(u16::MAX).to_le_bytes();
+        front[..4].copy_from_slice(&[u8::try_from(lane).unwrap_or(u8::MAX), flags, a, b]);
         if first {
-            record.put_u8(kind.byte());
-            record.put_u8(u8::try_from(header.len()).unwrap_or(u8::MAX));
-            record.put_u32_le(u32::try_from(body.len()).unwrap_or(u32::MAX));
-            record.put_slice(header);
+            let [a, b, c, d] = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
+            let length = u8::try_from(header.len()).unwrap_or(u8::MAX);
+            front[4..10].copy_from_slice(&[kind.byte(), length, a, b, c, d]);
+            front[10..10 + header.len()].copy_from_slice(header);
         }
-        record.put_slice(&body[current.sent..current.sent + piece]);
+        out.extend_from_slice(&front[..FRAME_HEADER + head]);
+        out.extend_from_slice(&body[current.sent..current.sent + piece]);
         current.sent += piece;
         if last {
             let (kind, size) = (*kind, cost(&current.message));
             self.in_progress[lane] = None;
+            self.note_waiting(lane);
             self.release(kind, size);
         }
         FRAME_HEADER + head + piece
@@ -283,7 +317,7 @@ fn cost(message: &Outgoing) -> usize {
 /// A message without a header.
 #[must_use]
 pub fn plain(kind: Kind, body: Vec<u8>) -> Outgoing {
-    Outgoing { kind, header: Bytes::new(), body: Bytes::from(body) }
+    Outgoing { kind, header: Header::EMPTY, body: Bytes::from(body) }
 }
 
 #[cfg(test)]

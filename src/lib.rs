@@ -16,6 +16,7 @@ pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handshake;
+pub mod header;
 pub mod identity;
 pub mod kinds;
 pub mod lanes;

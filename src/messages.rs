@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     address::Address,
     codec::{Capped, Text},
+    header::Header,
     identity::{Keypair, NetworkId, NodeId, PublicKey, Purpose, Signature, hex},
     kinds::Kind,
     time::Time,
@@ -31,14 +32,11 @@ pub struct Topic(pub u32);
 pub struct Outgoing {
     /// What it is.
     pub kind: Kind,
-    /// The header's bytes, at most [`HEADER_MAX`].
-    pub header: Bytes,
+    /// The header.
+    pub header: Header,
     /// The body, at most the kind's `body_max`.
     pub body: Bytes,
 }
-
-/// The longest header, bytes; one byte carries its length.
-pub const HEADER_MAX: usize = 255;
 
 /// The first message of both sides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

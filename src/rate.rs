@@ -36,6 +36,9 @@ impl TokenBucket {
     pub fn wait(&self, now: Time) -> Millis {
         let gained = now.since(self.filled).saturating_mul(self.per_ms);
         let have = self.thousandths.saturating_add(gained).min(self.capacity);
+        if have >= 1000 {
+            return 0;
+        }
         1000u64.saturating_sub(have).div_ceil(self.per_ms.max(1))
     }
 

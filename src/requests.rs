@@ -13,10 +13,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    codec::{decode, encode},
+    header::Header,
     identity::NodeId,
     kinds::Kind,
-    messages::{HEADER_MAX, Outgoing, RequestHeader, ResponseHeader, ResponseStatus, Topic},
+    messages::{Outgoing, RequestHeader, ResponseHeader, ResponseStatus, Topic},
     time::Time,
 };
 
@@ -187,7 +187,7 @@ impl Requests {
         self.deadlines.insert((open.attempt_deadline, id));
         let left = u32::try_from(open.deadline.since(now)).unwrap_or(u32::MAX);
         let header = RequestHeader { id: state.issued, topic: open.topic, deadline_ms: left };
-        let header = encode(&header).unwrap_or_default().into();
+        let header = Header::of(&header);
         let message = Outgoing { kind: Kind::Request, header, body: open.body.clone() };
         out.push(RequestAction::Send { to: peer, id: Some(id), message });
     }
@@ -271,14 +271,14 @@ impl Requests {
         &mut self,
         now: Time,
         peer: NodeId,
-        header: &Bytes,
+        header: &Header,
         body: Bytes,
         out: &mut Vec<RequestAction>,
     ) {
         let Some(state) = self.peers.get_mut(&peer) else {
             return out.push(RequestAction::Count("unknown_peer"));
         };
-        let Ok(header) = decode::<ResponseHeader>(header, HEADER_MAX) else {
+        let Some(header) = header.read::<ResponseHeader>() else {
             let fault = RequestFault::MalformedMessage;
             return out.push(RequestAction::Penalise { peer, fault });
         };

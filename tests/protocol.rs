@@ -10,6 +10,7 @@ use peerstage_core::{
     address::Address,
     codec::{Capped, Text, encode},
     frame::RECORD_MAX,
+    header::Header,
     identity::{Keypair, NetworkId, Purpose, hex},
     kinds::{Kind, table_as_markdown},
     lanes::Lanes,
@@ -102,7 +103,11 @@ fn hello() -> Hello {
 /// The plaintext of the record that carries one message.
 fn framed(kind: Kind, header: Vec<u8>, body: &[u8]) -> Vec<u8> {
     let mut lanes = Lanes::new(Time(0), 1 << 20);
-    lanes.push(Outgoing { kind, header: header.into(), body: body.to_vec().into() });
+    lanes.push(Outgoing {
+        kind,
+        header: Header::new(&header).unwrap(),
+        body: body.to_vec().into(),
+    });
     let mut record = BytesMut::new();
     lanes.fill(Time(0), &mut record, RECORD_MAX);
     record.to_vec()

@@ -1,5 +1,7 @@
 //! The ConsensusBridge actor: proposals and votes, signed on the way out.
 
+use std::sync::Arc;
+
 use actix::{AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler};
 use bytes::Bytes;
 use peerstage_core::{
@@ -41,7 +43,7 @@ pub struct Signing {
 
 /// Hands proposals and votes to the chain, its verdicts to the relay, and signs the chain's own.
 pub struct ConsensusBridge {
-    handlers: Handlers,
+    handlers: Arc<Handlers>,
     judge: Option<QueueStream<Judge>>,
     verdicts: Queue<Judged>,
     signing: Signing,
@@ -66,6 +68,7 @@ impl ConsensusBridge {
         relay: Recipient<Broadcast>,
         lifeline: Lifeline,
     ) -> Self {
+        let handlers = Arc::new(handlers);
         ConsensusBridge { handlers, judge: Some(judge), verdicts, signing, relay, lifeline }
     }
 }
@@ -75,9 +78,7 @@ core_actor!(ConsensusBridge, mailbox = 1_024);
 impl StreamHandler<Vec<Judge>> for ConsensusBridge {
     fn handle(&mut self, orders: Vec<Judge>, _: &mut Context<Self>) {
         fault_point("ConsensusBridge::Vec<Judge>");
-        for order in orders {
-            self.handlers.judge(order, self.verdicts.clone());
-        }
+        actix_rt::spawn(Arc::clone(&self.handlers).judge_all(orders, self.verdicts.clone()));
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}

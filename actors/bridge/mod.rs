@@ -9,6 +9,8 @@ mod consensus;
 mod handlers;
 mod monitoring;
 
+use std::sync::Arc;
+
 use peerstage_core::{
     identity::NodeId,
     kinds::Kind,
@@ -17,7 +19,7 @@ use peerstage_core::{
     time::Time,
 };
 
-pub use blockchain::BlockchainBridge;
+pub use blockchain::{BlockchainBridge, BlockchainInputs, DirectCounts, Watching};
 pub use consensus::{ConsensusBridge, Publish, Signing};
 pub(crate) use handlers::label as verdict_label;
 pub use handlers::{Handler, Handlers, closure_handler, recipient_handler};
@@ -33,7 +35,7 @@ pub struct Judge {
     /// The message.
     pub message: Delivered,
     /// Its share of its peer's budget; given back with the verdict.
-    pub permit: Option<BytePermit>,
+    pub permit: Option<Arc<BytePermit>>,
 }
 
 /// To the MessageRelay: the chain's verdict.

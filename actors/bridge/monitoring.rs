@@ -76,6 +76,12 @@ impl MonitoringBridge {
 }
 
 impl Subscribe {
+    /// Whether anybody is subscribed: what happens with every message is told only then.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
+
     /// A subscription to everything that happens from now on.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {

@@ -11,7 +11,7 @@ use super::{
     SetValidators, Shutdown,
 };
 use crate::{
-    peer::{Arrival, SessionEvent},
+    peer::{Arrival, Arrivals, SessionEvent},
     scoring::BanChanged,
     shell::{fault_point, step},
     transport::Link,
@@ -28,11 +28,13 @@ impl StreamHandler<Vec<SessionEvent>> for NetworkManager {
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
-impl StreamHandler<Vec<Arrival>> for NetworkManager {
-    fn handle(&mut self, arrivals: Vec<Arrival>, ctx: &mut Context<Self>) {
-        fault_point("NetworkManager::Vec<Arrival>");
-        for arrival in arrivals {
-            step(self, ctx, |actor, now, out| actor.on_exchange(&arrival, now, out));
+impl StreamHandler<Vec<Arrivals>> for NetworkManager {
+    fn handle(&mut self, arrivals: Vec<Arrivals>, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::Vec<Arrivals>");
+        for Arrivals { peer, messages, .. } in arrivals {
+            for Arrival { message, .. } in messages {
+                step(self, ctx, |actor, now, out| actor.on_exchange(peer, &message, now, out));
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use actix::{AsyncContext, Context, Recipient};
 use peerstage_core::{
     address::Address,
     codec,
+    frame::Message,
     identity::NodeId,
     kinds::Kind,
     manager::{Action, DialId, Direction, Established, Manager, SessionId, Target},
@@ -34,7 +35,7 @@ use crate::{
     clock::Clock,
     events::{Event, What},
     own::{OwnNode, RECORD_REFRESH},
-    peer::{Arrival, Greeting, Outbox, PeerOrder, SessionEvent},
+    peer::{Arrivals, Greeting, Outbox, PeerOrder, SessionEvent},
     peer_store::Keep,
     relay::RecordSeen,
     scoring::Observation,
@@ -53,7 +54,7 @@ pub(crate) struct ManagerLinks {
 /// The queues into the manager.
 pub(crate) struct ManagerInputs {
     pub(crate) sessions: QueueStream<SessionEvent>,
-    pub(crate) exchange: QueueStream<Arrival>,
+    pub(crate) exchange: QueueStream<Arrivals>,
     pub(crate) accepted: QueueStream<Link>,
 }
 
@@ -278,11 +279,11 @@ impl NetworkManager {
         Some(&self.sessions.get(&session)?.greeting.as_ref()?.outbox)
     }
 
-    fn on_exchange(&mut self, arrival: &Arrival, now: Time, out: &mut Vec<Action>) {
-        let (peer, body) = (&arrival.peer, &arrival.message.body);
-        let limit = arrival.message.kind.row().body_max;
+    fn on_exchange(&mut self, peer: NodeId, message: &Message, now: Time, out: &mut Vec<Action>) {
+        let (peer, body) = (&peer, &message.body);
+        let limit = message.kind.row().body_max;
         let malformed = Observation::Fault { peer: *peer, fault: Fault::MalformedMessage };
-        if arrival.message.kind == Kind::PeersRequest {
+        if message.kind == Kind::PeersRequest {
             match codec::decode_canonical::<PeersRequest>(body, limit) {
                 Ok(request) => self.machine.on_peers_requested(now, peer, request.count, out),
                 Err(_) => drop(self.links.observations.push(malformed)),

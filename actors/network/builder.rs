@@ -263,7 +263,7 @@ impl Builder {
         thread::Builder::new().name("peerstage".to_owned()).spawn(move || {
             let system = actix_rt::System::new();
             system.block_on(async move {
-                let placement = Placement::threads(threads.min(4));
+                let placement = Placement::threads(threads);
                 let workers = Workers::threads(threads);
                 let core = match self.parts(workers, false) {
                     Ok(parts) => start_node(parts, placement).await,

@@ -7,21 +7,21 @@ use std::{
 };
 
 use actix::Addr;
-use peerstage_core::{address::Address, identity::NodeId};
+use peerstage_core::{address::Address, identity::NodeId, kinds::Kind};
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::Stopped;
 use crate::{
-    bridge::{BlockchainBridge, ConsensusBridge, MonitoringBridge, Subscribe},
+    bridge::{BlockchainBridge, ConsensusBridge, DirectCounts, MonitoringBridge, Subscribe},
     clock::Clock,
     manager::{ManagerQuery, NetworkManager, PeerQuery},
     own::OwnNode,
-    peer::FromPeer,
+    peer::{Directory, FromPeer},
     peer_store::{CloseStore, PeerStore, StoreQuery},
-    relay::{CountsQuery, MessageRelay},
-    requests::RequestDesk,
+    relay::{CountsQuery, MessageRelay, Order},
+    requests::{Ask, RequestDesk},
     scoring::{Bans, PeerScoring, ScoresOf},
-    shell::{Fatal, PanicNow, Placement, Pulse, Queue, Stop, watch},
+    shell::{Fatal, Intake, PanicNow, Placement, Pulse, Queue, Stop, watch},
     status::{PeerInfo, Status, Traffic},
 };
 
@@ -37,6 +37,11 @@ pub(crate) struct Core {
     pub(super) started: peerstage_core::time::Time,
     /// The queues from the peers to the relay and to the requests.
     pub(super) from_peers: [Queue<FromPeer>; 2],
+    /// The chain's own orders to the relay and to the requests.
+    pub(super) orders: Intake<Order>,
+    pub(super) asks: Intake<Ask>,
+    pub(super) directory: Directory,
+    pub(super) direct: Arc<DirectCounts>,
     pub(super) relay: Addr<MessageRelay>,
     pub(super) requests: Addr<RequestDesk>,
     pub(super) manager: Addr<NetworkManager>,
@@ -90,7 +95,8 @@ impl Core {
 
     pub(super) async fn status(&self) -> Result<Status, Stopped> {
         let report = self.manager.send(ManagerQuery).await?;
-        let counts = self.relay.send(CountsQuery).await?;
+        let mut counts = self.relay.send(CountsQuery).await?;
+        self.direct.add_to(counts.kinds.entry(Kind::Custom).or_default());
         let bans = self.scoring.send(Bans).await?;
         let store = self.store.send(StoreQuery).await?;
         let now = self.clock.now();

@@ -1,6 +1,6 @@
 //! The handle on a running network.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
 
 use actix::MailboxError;
 use bytes::Bytes;
@@ -9,10 +9,13 @@ use peerstage_core::{
     config::PeerAddress,
     identity::{NetworkId, NodeId, PublicKey},
     kinds::{Kind, RelayMode},
-    messages::Topic,
+    lanes::Pushed,
+    messages::{GossipHeader, Outgoing, Topic},
+    relay::DIRECT_HOPS,
     requests::Target,
     scoring::{BanRecord, Explanation, Report},
 };
+use tokio::sync::oneshot;
 
 use super::{Builder, core::Core};
 use crate::{
@@ -20,7 +23,7 @@ use crate::{
     events::What,
     manager::{Connect, Disconnect, PeerQuery, SetValidators, Shutdown},
     payload::{Delivery, Payload},
-    relay::{Broadcast, SendTo, SetMode},
+    relay::{Order, SetMode},
     requests::{Ask, RequestError},
     scoring::{Ban, Bans, Explain, ScoresOf, TellReport, Unban},
     status::{PeerInfo, Status},
@@ -120,17 +123,48 @@ impl Network {
         if kind.row().signed {
             return self.core.consensus.send(Publish { kind, payload: body }).await?;
         }
-        self.core.relay.send(Broadcast { kind, topic, body }).await?
+        self.order(None, kind, topic, body).await
     }
 
     /// Sends a payload to one node: directly if it is connected, else sealed to its key and
-    /// routed through peers.
+    /// routed through peers. A custom payload is for that node alone; while the queue to a
+    /// connected node is full, the call waits for room, so that whoever sends faster than the
+    /// node reads is slowed down and loses nothing.
     ///
     /// # Errors
     /// [`SendError`].
     pub async fn send<P: Payload>(&self, to: NodeId, payload: P) -> Result<Delivery, SendError> {
         let (kind, topic, body) = (P::KIND, P::TOPIC, payload.encode());
-        self.core.relay.send(SendTo { to, kind, topic, body }).await?
+        let limit = kind.row().body_max;
+        if body.len() > limit {
+            return Err(SendError::TooLong { length: body.len(), limit });
+        }
+        // Nothing of a message to one neighbour is decided by the relay.
+        if kind == Kind::Custom
+            && let Some(outbox) = self.core.directory.outbox(&to)
+        {
+            let header = GossipHeader { hops: DIRECT_HOPS, topic }.into();
+            let mut message = Some(Outgoing { kind, header, body: body.clone() });
+            let pushed = poll_fn(|cx| outbox.poll_push(&mut message, cx)).await;
+            if matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_))) {
+                return Ok(Delivery { queued: 1, ..Delivery::default() });
+            }
+        }
+        self.order(Some(to), kind, topic, body).await
+    }
+
+    async fn order(
+        &self,
+        to: Option<NodeId>,
+        kind: Kind,
+        topic: Topic,
+        body: Bytes,
+    ) -> Result<Delivery, SendError> {
+        let (answer, answered) = oneshot::channel();
+        let bytes = body.len();
+        let order = Order { to, kind, topic, body, answer };
+        self.core.orders.send(bytes, order).await.ok_or(SendError::Stopped)?;
+        answered.await.unwrap_or(Err(SendError::Stopped))
     }
 
     /// Asks a peer, any peer, or the best few one after the other, and waits for the answer;
@@ -146,8 +180,11 @@ impl Network {
         deadline: impl Into<Option<Duration>>,
     ) -> Result<Bytes, RequestError> {
         let deadline = deadline.into().unwrap_or(self.core.request_timeout);
-        let order = Ask { target, topic, body: body.into(), deadline };
-        self.core.requests.send(order).await.unwrap_or(Err(RequestError::Stopped))
+        let body = body.into();
+        let (answer, answered) = oneshot::channel();
+        let (bytes, order) = (body.len(), Ask { target, topic, body, deadline, answer });
+        self.core.asks.send(bytes, order).await.ok_or(RequestError::Stopped)?;
+        answered.await.unwrap_or(Err(RequestError::Stopped))
     }
 
     /// Every connected peer.

@@ -25,19 +25,19 @@ use super::{
 };
 use crate::{
     bridge::{
-        BlockchainBridge, ConsensusBridge, Handlers, JUDGE_QUEUE, Judge, Judged, MonitoringBridge,
-        Signing,
+        BlockchainBridge, BlockchainInputs, ConsensusBridge, DirectCounts, Handlers, JUDGE_QUEUE,
+        Judge, Judged, MonitoringBridge, Signing, Subscribe, Watching,
     },
     clock::Clock,
     events::Event,
     manager::{ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
     own::OwnNode,
-    peer::{FromPeer, PeerLinks, PeerTiming, SessionEvent},
+    peer::{Arrivals, Directory, FromPeer, PeerLinks, PeerTiming, SessionEvent},
     peer_store::{PeerStore, Restored, restore},
-    relay::{MessageRelay, RelayInputs, RelayLinks},
-    requests::{RequestDesk, RequestInputs, Servers},
+    relay::{MessageRelay, Order, RelayInputs, RelayLinks},
+    requests::{Ask, RequestDesk, RequestInputs, Servers},
     scoring::{OBSERVATIONS, Observation, PeerScoring, ScoringLinks},
-    shell::{Fatal, Placement, Pulse, Queue, QueueStream, Workers},
+    shell::{Fatal, Intake, Ordered, Placement, Pulse, Queue, QueueStream, Workers},
     store::{
         StoreBackend,
         writer::{QueueLimits, StoreWriter},
@@ -96,6 +96,10 @@ struct Stage {
     observations: Queue<Observation>,
     verdicts: Queue<Judged>,
     monitoring: Addr<MonitoringBridge>,
+    subscribers: Subscribe,
+    directory: Directory,
+    direct: Queue<Arrivals>,
+    direct_counts: Arc<DirectCounts>,
 }
 
 /// Starts a node on the current thread, which runs an actix system.
@@ -108,6 +112,9 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let restored = restore(&*parts.backend)?;
     let (observations, observations_in) = Queue::new("observations", OBSERVATIONS);
     let (verdicts, verdicts_in) = Queue::new("verdicts", JUDGE_QUEUE);
+    let (direct, direct_in) = Queue::new("direct", ARRIVALS);
+    let (orders, orders_in) = Intake::new("orders");
+    let (asks, asks_in) = Intake::new("asks");
     let (monitoring, events) = MonitoringBridge::new(parts.fatal.lifeline("monitoring"));
     let mut stage = Stage {
         config: parts.config,
@@ -120,13 +127,17 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
         observations,
         verdicts,
         monitoring: monitoring.start(),
+        subscribers: events.clone(),
+        directory: Directory::default(),
+        direct,
+        direct_counts: Arc::default(),
     };
     let store = stage.store(parts.backend, parts.inline)?;
-    let (blockchain, to_blockchain) = stage.blockchain(parts.blockchain);
+    let (blockchain, to_blockchain) = stage.blockchain(parts.blockchain, direct_in);
     let (to_consensus, consensus_in) = Queue::new("consensus", JUDGE_QUEUE);
-    let (relay, gossip) = stage.relay(to_blockchain, to_consensus, verdicts_in);
+    let (relay, gossip) = stage.relay((to_blockchain, to_consensus), verdicts_in, orders_in);
     let consensus = stage.consensus(parts.consensus, consensus_in, &relay);
-    let (requests, questions) = stage.requests(parts.servers);
+    let (requests, questions) = stage.requests(parts.servers, asks_in);
 
     let from_peers = [gossip.clone(), questions.clone()];
     let peers = Peers { relay: relay.clone(), requests: requests.clone(), store: store.clone() };
@@ -146,6 +157,10 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
         clock: stage.clock.clone(),
         started: stage.clock.now(),
         from_peers,
+        orders,
+        asks,
+        directory: stage.directory,
+        direct: stage.direct_counts,
         relay,
         requests,
         manager,
@@ -204,18 +219,30 @@ impl Stage {
         Ok(PeerStore::new(writer, name, flush, events, clock, lifeline).start())
     }
 
-    fn blockchain(&self, handlers: Handlers) -> (Addr<BlockchainBridge>, Queue<Judge>) {
-        let (queue, orders) = Queue::new("blockchain", JUDGE_QUEUE);
-        let lifeline = self.fatal.lifeline("blockchain");
-        let actor = BlockchainBridge::new(handlers, orders, self.verdicts.clone(), lifeline);
+    fn blockchain(
+        &self,
+        handlers: Handlers,
+        direct: QueueStream<Arrivals>,
+    ) -> (Addr<BlockchainBridge>, Queue<Judge>) {
+        let (queue, judge) = Queue::new("blockchain", JUDGE_QUEUE);
+        let watching = Watching {
+            counts: Arc::clone(&self.direct_counts),
+            subscribers: self.subscribers.clone(),
+            events: self.events(),
+            clock: self.clock.clone(),
+        };
+        let (inputs, lifeline) =
+            (BlockchainInputs { judge, direct }, self.fatal.lifeline("blockchain"));
+        let actor =
+            BlockchainBridge::new(handlers, inputs, self.verdicts.clone(), watching, lifeline);
         (start(&self.placement, &self.placement.bridges(), actor), queue)
     }
 
     fn relay(
         &mut self,
-        blockchain: Queue<Judge>,
-        consensus: Queue<Judge>,
+        (blockchain, consensus): (Queue<Judge>, Queue<Judge>),
         verdicts: QueueStream<Judged>,
+        orders: QueueStream<Ordered<Order>>,
     ) -> (Addr<MessageRelay>, Queue<FromPeer>) {
         let (gossip, arrivals) = Queue::new("gossip", ARRIVALS);
         let own = Arc::clone(&self.own);
@@ -223,10 +250,16 @@ impl Stage {
         let (settings, keypair) = (settings::relay(&self.config), own.keypair.clone());
         let mut machine = Relay::new(settings, own.network, keypair, validator, self.seed());
         machine.set_validators(self.config.network.validators.iter().map(|key| key.0).collect());
-        let (observations, events) = (self.observations.clone(), self.events());
-        let links = RelayLinks { blockchain, consensus, observations, events };
+        let links = RelayLinks {
+            blockchain,
+            consensus,
+            observations: self.observations.clone(),
+            events: self.events(),
+            subscribers: self.subscribers.clone(),
+            directory: self.directory.clone(),
+        };
         let verified = Queue::new("verified", JUDGE_QUEUE);
-        let inputs = RelayInputs { arrivals, verdicts, verified };
+        let inputs = RelayInputs { arrivals, orders, verdicts, verified };
         let lifeline = self.fatal.lifeline("relay");
         let (workers, clock) = (self.workers.clone(), self.clock.clone());
         let actor =
@@ -252,10 +285,14 @@ impl Stage {
         start(&self.placement, &self.placement.bridges(), actor)
     }
 
-    fn requests(&mut self, servers: Servers) -> (Addr<RequestDesk>, Queue<FromPeer>) {
+    fn requests(
+        &mut self,
+        servers: Servers,
+        asks: QueueStream<Ordered<Ask>>,
+    ) -> (Addr<RequestDesk>, Queue<FromPeer>) {
         let (questions, arrivals) = Queue::new("requests", ARRIVALS);
         let machine = Requests::new(settings::requests(&self.config), self.seed());
-        let inputs = RequestInputs { arrivals, answers: Queue::new("answers", JUDGE_QUEUE) };
+        let inputs = RequestInputs { arrivals, asks, answers: Queue::new("answers", JUDGE_QUEUE) };
         let (observations, clock) = (self.observations.clone(), self.clock.clone());
         let lifeline = self.fatal.lifeline("requests");
         let actor = RequestDesk::new(machine, servers, inputs, observations, clock, lifeline);
@@ -339,6 +376,7 @@ impl Stage {
             gossip,
             requests,
             exchange,
+            direct: self.direct.clone(),
             body_limits: KINDS.map(|row| self.config.body_max(row.kind)),
             observations: self.observations.clone(),
         };

@@ -3,13 +3,11 @@
 use actix::{Actor, ActorContext, Context, Handler, StreamHandler};
 use peerstage_core::{
     connection::Action,
+    reason::{CloseReason, Closure},
     time::{Time, earliest},
 };
 
-use super::{
-    Peer, PeerOrder, Phase,
-    streams::{Arrived, WriterReady},
-};
+use super::{Arrival, Peer, PeerOrder, Phase, id_of, reader::Arrived, writer::WriterNews};
 use crate::{
     clock::Clock,
     shell::{Shell, Timer, fault_point, injected_panic, step},
@@ -21,6 +19,10 @@ impl Actor for Peer {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let first = std::mem::take(&mut self.first_actions);
         step(self, ctx, |_, _, out| out.extend(first));
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.outbox.close();
     }
 }
 
@@ -39,13 +41,13 @@ impl Shell for Peer {
         if let Phase::Closing(until) = self.phase {
             return Some(until);
         }
-        let buffer = self.buffer.borrow();
-        let socket = if buffer.bytes.is_empty() {
-            // Messages that are paced wake the writer when their time has come.
-            let now = self.clock.now();
-            self.outbox.ready_at(now).filter(|at| *at > now)
-        } else {
-            Some(self.progress.1.plus(self.write_timeout))
+        let socket = match self.writing.borrow().stalled_since() {
+            Some(since) => Some(since.plus(self.write_timeout)),
+            None => {
+                // Messages that are paced wake the writer when their time has come.
+                let now = self.clock.now();
+                self.outbox.ready_at(now).filter(|at| *at > now)
+            }
         };
         earliest(self.connection.deadline(), socket)
     }
@@ -61,32 +63,46 @@ impl Shell for Peer {
                 self.outbox.push(message);
             }
             Action::Greeted(hello) => self.greeted(*hello, ctx),
-            Action::Deliver(message) => self.deliver(message),
+            Action::Deliver(message) => {
+                let id = id_of(&message);
+                self.arrived.push(Arrival { message, id });
+            }
             Action::RoundTrip(ms) => {
                 self.outbox.counters().set_round_trip(ms);
                 self.links.round_trip(self.remote, ms);
             }
-            Action::End(end) => self.end(end, ctx),
+            Action::End(end) => {
+                self.deliver_arrived();
+                self.end(end, ctx);
+            }
         }
     }
 
     /// A peer that reads nothing causes no input but the timer, so the socket is looked at after
     /// that too.
     fn settle(&mut self, now: Time, ctx: &mut Context<Self>) {
+        self.deliver_arrived();
         self.look_at_socket(now, ctx);
     }
 }
 
 impl StreamHandler<Arrived> for Peer {
-    fn handle(&mut self, Arrived(read): Arrived, ctx: &mut Context<Self>) {
+    fn handle(&mut self, arrived: Arrived, ctx: &mut Context<Self>) {
         fault_point("Peer::Arrived");
-        match read {
-            Ok(bytes) => step(self, ctx, |peer, now, out| {
+        match arrived {
+            Arrived::Records(plain) => step(self, ctx, |peer, now, out| {
                 if !matches!(peer.phase, Phase::Closing(_)) {
-                    peer.on_bytes(now, bytes, out);
+                    peer.on_records(now, &plain, out);
                 }
             }),
-            Err(error) => {
+            Arrived::Refused(error) => {
+                // On an ordered stream a bad record is the peer's doing or an attacker's on the
+                // path; it can't be told apart, so nobody is penalised.
+                tracing::debug!(peer = %self.remote.short(), %error, "record refused");
+                self.guard.set_closure(Closure::local(CloseReason::ProtocolError));
+                ctx.stop();
+            }
+            Arrived::Lost(error) => {
                 tracing::debug!(peer = %self.remote.short(), %error, "connection lost");
                 ctx.stop();
             }
@@ -96,17 +112,23 @@ impl StreamHandler<Arrived> for Peer {
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
-impl StreamHandler<WriterReady> for Peer {
-    fn handle(&mut self, WriterReady(ready): WriterReady, ctx: &mut Context<Self>) {
-        fault_point("Peer::WriterReady");
-        if ready.is_err() {
-            return ctx.stop();
-        }
-        step(self, ctx, |peer, now, _| {
-            if !matches!(peer.phase, Phase::Closing(_)) {
-                peer.seal(now);
+impl StreamHandler<WriterNews> for Peer {
+    fn handle(&mut self, news: WriterNews, ctx: &mut Context<Self>) {
+        fault_point("Peer::WriterNews");
+        match news {
+            // The step looks at the socket and arms the timer.
+            WriterNews::Stalled | WriterNews::Paced | WriterNews::Overflowed => {
+                step(self, ctx, |_, _, _| ());
             }
-        });
+            WriterNews::KeysUsedUp => {
+                self.guard.set_closure(Closure::local(CloseReason::ProtocolError));
+                ctx.stop();
+            }
+            WriterNews::Lost(error) => {
+                tracing::debug!(peer = %self.remote.short(), %error, "connection lost");
+                ctx.stop();
+            }
+        }
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
@@ -123,7 +145,7 @@ impl Handler<PeerOrder> for Peer {
                 if let Phase::Greeting(early) = &mut peer.phase {
                     let early = std::mem::take(early);
                     peer.phase = Phase::Open;
-                    early.into_iter().for_each(|arrival| peer.links.route(arrival));
+                    early.into_iter().for_each(|arrivals| peer.links.route(arrivals));
                 }
             }
             PeerOrder::Close(reason, retry_after) => peer.say_goodbye(now, reason, retry_after),

@@ -1,5 +1,7 @@
 //! What connects a peer's actor to the rest of the node: bounded queues, one for each listener.
 
+use std::sync::Arc;
+
 use actix::Recipient;
 use peerstage_core::{
     frame::Message,
@@ -9,7 +11,7 @@ use peerstage_core::{
     messages::{Hello, MessageId},
     reason::{CloseReason, Closure},
     record::VerifiedRecord,
-    relay::PeerInfo,
+    relay::{DIRECT_HOPS, PeerInfo},
     scoring::Fault,
     time::Millis,
 };
@@ -22,19 +24,27 @@ use crate::{
     shell::{BytePermit, Queue},
 };
 
-/// A message on its way from a peer into the node; holds its share of the peer's budget.
+/// What one read of a peer brought for one listener, in order: one crossing for all of it.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct Arrivals {
     /// The connection it came through.
     pub session: SessionId,
     /// The peer it came from.
     pub peer: NodeId,
+    /// The messages. Small bodies share one copy of what was read: whoever keeps one for longer
+    /// than its permit copies it ([`peerstage_core::frame::keep`]).
+    pub messages: Vec<Arrival>,
+    /// Gives the peer's budget back when the last of what was read has been dealt with.
+    pub permit: Arc<BytePermit>,
+}
+
+/// One message on its way from a peer into the node.
+#[derive(Debug)]
+pub struct Arrival {
     /// The message.
     pub message: Message,
     /// The hash of its body, for gossiped and routed kinds.
     pub id: Option<MessageId>,
-    /// Gives the peer's budget back when the message has been dealt with.
-    pub permit: BytePermit,
 }
 
 /// What the relay and the requests hear of a peer, through one queue and so in this order: that
@@ -44,7 +54,7 @@ pub enum FromPeer {
     /// It has its slot.
     Up(PeerUp),
     /// It sent this.
-    Arrival(Arrival),
+    Arrivals(Arrivals),
     /// This connection of it is gone.
     Down(NodeId, SessionId),
     /// From the handle, not from a peer: tell when everything before this is dealt with.
@@ -152,7 +162,10 @@ pub struct PeerLinks {
     /// Requests and responses.
     pub requests: Queue<FromPeer>,
     /// Peer exchange, to the NetworkManager.
-    pub exchange: Queue<Arrival>,
+    pub exchange: Queue<Arrivals>,
+    /// Messages to this node alone, to the BlockchainBridge: nothing is relayed, so there is
+    /// nothing for the relay to decide.
+    pub direct: Queue<Arrivals>,
     /// The longest bodies this node takes, by the position of their kind in the table.
     pub body_limits: [usize; KINDS.len()],
     /// What is observed of the peer, to PeerScoring.
@@ -174,13 +187,6 @@ impl SessionGuard {
     /// What the peer did wrong.
     pub fn set_fault(&mut self, fault: Fault) {
         self.fault = Some(fault);
-    }
-
-    /// Whether the session has a reason to end that needs no goodbye.
-    #[must_use]
-    pub fn is_broken(&self) -> bool {
-        self.fault.is_none()
-            && self.closure.is_some_and(|c| c.reason == CloseReason::ProtocolError && !c.by_remote)
     }
 
     /// Hands the peer's introduction on.
@@ -205,25 +211,51 @@ impl Drop for SessionGuard {
 }
 
 impl PeerLinks {
-    /// Sends an arrival to its listener. The queues hold more than all the peers' budgets, so
-    /// they are only full when the node is drowning: then the message is dropped and counted.
-    pub fn route(&self, arrival: Arrival) {
-        let Message { kind, body, .. } = &arrival.message;
-        // Within the protocol's limit but over ours: not for us, and nobody's fault.
-        if self.body_limits.get(kind.index()).is_some_and(|limit| body.len() > *limit) {
-            let labels = [("kind", kind.name())];
-            metrics::counter!("peerstage_over_own_limit_total", &labels).increment(1);
+    /// Sends arrivals to their listeners. The queues hold more than all the peers' budgets, so
+    /// they are only full when the node is drowning: then messages are dropped and counted.
+    pub fn route(&self, mut arrivals: Arrivals) {
+        arrivals.messages.retain(|arrival| self.is_within_limit(&arrival.message));
+        let Some(first) = arrivals.messages.first().map(|arrival| listener_of(&arrival.message))
+        else {
             return;
-        }
-        let queue = match kind {
-            Kind::Request | Kind::Response => &self.requests,
-            Kind::PeersRequest | Kind::Peers => {
-                let _ = self.exchange.push(arrival);
-                return;
-            }
-            _ => &self.gossip,
         };
-        let _ = queue.push(FromPeer::Arrival(arrival));
+        // Nearly always, what is read together goes to one listener.
+        if arrivals.messages.iter().all(|arrival| listener_of(&arrival.message) == first) {
+            return self.hand_to(first, arrivals);
+        }
+        let Arrivals { session, peer, messages, permit } = arrivals;
+        let mut parts: [Vec<Arrival>; LISTENERS] = Default::default();
+        for arrival in messages {
+            if let Some(part) = parts.get_mut(listener_of(&arrival.message) as usize) {
+                part.push(arrival);
+            }
+        }
+        for (listener, messages) in EVERY_LISTENER.into_iter().zip(parts) {
+            if !messages.is_empty() {
+                let permit = Arc::clone(&permit);
+                self.hand_to(listener, Arrivals { session, peer, messages, permit });
+            }
+        }
+    }
+
+    fn hand_to(&self, listener: Listener, arrivals: Arrivals) {
+        // A full queue counts itself.
+        match listener {
+            Listener::Gossip => drop(self.gossip.push(FromPeer::Arrivals(arrivals))),
+            Listener::Requests => drop(self.requests.push(FromPeer::Arrivals(arrivals))),
+            Listener::Exchange => drop(self.exchange.push(arrivals)),
+            Listener::Direct => drop(self.direct.push(arrivals)),
+        }
+    }
+
+    /// Within the protocol's limit but over ours: not for us, and nobody's fault.
+    fn is_within_limit(&self, message: &Message) -> bool {
+        let kind = message.kind;
+        let over = self.body_limits.get(kind.index()).is_some_and(|max| message.body.len() > *max);
+        if over {
+            metrics::counter!("peerstage_over_own_limit_total", "kind" => kind.name()).increment(1);
+        }
+        !over
     }
 
     /// Tells the relay and the requests of a peer, before any of its messages.
@@ -241,5 +273,27 @@ impl PeerLinks {
     /// Reports a measured round trip.
     pub fn round_trip(&self, peer: NodeId, ms: Millis) {
         let _ = self.observations.push(Observation::RoundTrip { peer, ms });
+    }
+}
+
+/// Who a message is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    Gossip,
+    Requests,
+    Exchange,
+    Direct,
+}
+
+const LISTENERS: usize = 4;
+const EVERY_LISTENER: [Listener; LISTENERS] =
+    [Listener::Gossip, Listener::Requests, Listener::Exchange, Listener::Direct];
+
+fn listener_of(message: &Message) -> Listener {
+    match message.kind {
+        Kind::Request | Kind::Response => Listener::Requests,
+        Kind::PeersRequest | Kind::Peers => Listener::Exchange,
+        Kind::Custom if message.header.first() == Some(&DIRECT_HOPS) => Listener::Direct,
+        _ => Listener::Gossip,
     }
 }

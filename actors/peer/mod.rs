@@ -5,36 +5,41 @@
 //! slot and is told to the NetworkManager exactly once; nobody else notices.
 
 mod actor;
+mod directory;
 mod link;
 mod outbox;
-mod streams;
+mod reader;
+mod writer;
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use actix::{Actor, ActorContext, Context, Message, Recipient, StreamHandler};
 use bytes::BytesMut;
 use peerstage_core::{
     codec,
     connection::{self, Action, Connection, End, Violation},
-    frame::{self, FrameError, RECORD_MAX},
+    frame::{self, FrameError},
     identity::NodeId,
     kinds::Kind,
-    lanes::{Lanes, plain},
+    lanes::plain,
     manager::SessionId,
-    messages::{Disconnect, GossipHeader, HEADER_MAX, Hello, MessageId, Topic},
+    messages::{Disconnect, Hello, MessageId, Topic},
     noise::{Opener, Sealer},
     reason::{CloseReason, Closure},
     record::{SignedRecord, VerifiedRecord},
+    relay::DIRECT_HOPS,
     scoring::Fault,
     time::{Millis, Time},
 };
 
+pub use directory::Directory;
 pub use link::{
-    Arrival, FromPeer, Greeting, PeerLinks, PeerTiming, PeerUp, SessionEnd, SessionEvent,
+    Arrival, Arrivals, FromPeer, Greeting, PeerLinks, PeerTiming, PeerUp, SessionEnd, SessionEvent,
     SessionGuard,
 };
 pub use outbox::{Outbox, PeerCounters};
-use streams::{Arrived, Reader, WriteBuffer, Writer, WriterReady};
+use reader::{Arrived, Plaintext, Reader};
+use writer::{WriteState, Writer, WriterNews};
 
 use crate::{
     clock::Clock,
@@ -42,9 +47,6 @@ use crate::{
     transport::Io,
 };
 
-/// Sealed bytes that may wait for the socket: two full records, so that a vote that is queued
-/// now waits behind no more (measured in records, see `docs/protocol.md`).
-const WRITE_AHEAD: usize = RECORD_MAX;
 /// How long a goodbye may take to leave, ms.
 const GOODBYE_MS: Millis = 1_000;
 
@@ -96,7 +98,7 @@ pub struct PeerParts {
 
 enum Phase {
     /// Greeting; messages that arrive early wait here, bounded by the peer's budget.
-    Greeting(Vec<Arrival>),
+    Greeting(Vec<Arrivals>),
     Open,
     /// The goodbye is on its way.
     Closing(Time),
@@ -109,14 +111,13 @@ pub struct Peer {
     suite: &'static str,
     channel: [u8; 32],
     connection: Connection,
-    sealer: Sealer,
-    opener: Opener,
     phase: Phase,
-    unread: BytesMut,
+    /// Messages of the current step, and the bytes they came in.
+    arrived: Vec<Arrival>,
+    arrived_bytes: usize,
     outbox: Outbox,
-    buffer: Rc<RefCell<WriteBuffer>>,
-    /// Bytes written when the buffer was last seen moving, and when.
-    progress: (u64, Time),
+    writing: Rc<RefCell<WriteState>>,
+    bytes_in: metrics::Counter,
     write_timeout: Millis,
     budget: ByteBudget,
     links: PeerLinks,
@@ -136,27 +137,27 @@ impl Peer {
         let connection =
             Connection::new(now, parts.terms, &parts.hello, parts.nonce, &mut first_actions);
         let outbox = Outbox::new(now, parts.queue_bytes);
-        let buffer = Rc::new(RefCell::new(WriteBuffer::default()));
+        let writing = WriteState::new(now);
         let budget = ByteBudget::new(parts.budget_bytes);
         let (read, write) = tokio::io::split(io);
-        let reader = Reader::new(read, budget.clone(), parts.leftover);
-        let writer = Writer::new(write, Rc::clone(&buffer), outbox.clone(), clock.clone());
+        let reader = Reader::new(read, parts.opener, budget.clone(), parts.leftover);
+        let writer =
+            Writer::new(write, parts.sealer, Rc::clone(&writing), outbox.clone(), clock.clone());
         Peer::create(|ctx| {
             <Self as StreamHandler<Arrived>>::add_stream(reader, ctx);
-            <Self as StreamHandler<WriterReady>>::add_stream(writer, ctx);
+            <Self as StreamHandler<WriterNews>>::add_stream(writer, ctx);
             Peer {
                 session: parts.session,
                 remote: parts.remote,
                 suite: parts.suite,
                 channel,
                 connection,
-                sealer: parts.sealer,
-                opener: parts.opener,
                 phase: Phase::Greeting(Vec::new()),
-                unread: BytesMut::new(),
+                arrived: Vec::new(),
+                arrived_bytes: 0,
                 outbox,
-                buffer,
-                progress: (0, now),
+                writing,
+                bytes_in: metrics::counter!("peerstage_bytes_total", "direction" => "in"),
                 write_timeout: parts.write_timeout,
                 budget,
                 links,
@@ -168,56 +169,16 @@ impl Peer {
         });
     }
 
-    fn on_bytes(&mut self, now: Time, bytes: BytesMut, out: &mut Vec<Action>) {
-        let counters = self.outbox.counters();
-        counters.bytes_in.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
-        metrics::counter!("peerstage_bytes_total", "direction" => "in")
-            .increment(bytes.len() as u64);
-        let mut partial = bytes.len();
-        if self.unread.is_empty() {
-            self.unread = bytes;
-        } else {
-            self.unread.extend_from_slice(&bytes);
+    fn on_records(&mut self, now: Time, plain: &Plaintext, out: &mut Vec<Action>) {
+        self.outbox.counters().note_read(plain.read as u64);
+        self.bytes_in.increment(plain.read as u64);
+        self.arrived_bytes = plain.len();
+        let mut partial = plain.read;
+        for record in plain.records() {
+            partial = 0;
+            self.connection.on_record(now, record, out);
         }
-        loop {
-            match self.opener.open(&mut self.unread) {
-                Ok(Some(record)) => {
-                    partial = 0;
-                    self.connection.on_record(now, record.freeze(), out);
-                }
-                Ok(None) => {
-                    let pending = !self.unread.is_empty();
-                    return self.connection.on_partial_record(now, partial, pending);
-                }
-                Err(error) => {
-                    // On an ordered stream a bad record is the peer's doing or an attacker's on
-                    // the path; it can't be told apart, so nobody is penalised.
-                    tracing::debug!(peer = %self.remote.short(), %error, "record refused");
-                    self.unread.clear();
-                    return self.guard.set_closure(Closure::local(CloseReason::ProtocolError));
-                }
-            }
-        }
-    }
-
-    /// Seals what is ready, as long as the socket keeps up.
-    fn seal(&mut self, now: Time) {
-        let mut buffer = self.buffer.borrow_mut();
-        if buffer.bytes.is_empty() {
-            // The socket's time to take something begins now, not when it last took something.
-            self.progress.1 = now;
-        }
-        while buffer.bytes.len() < WRITE_AHEAD {
-            let mut record = BytesMut::new();
-            self.outbox.fill(now, &mut record, RECORD_MAX);
-            if record.is_empty() {
-                return;
-            }
-            if self.sealer.seal(&[&record], &mut buffer.bytes).is_err() {
-                // The keys are used up; a new connection makes new ones.
-                return self.guard.set_closure(Closure::local(CloseReason::ProtocolError));
-            }
-        }
+        self.connection.on_partial_record(now, partial, plain.pending);
     }
 
     /// Ends the connection from this side, telling the other why.
@@ -231,19 +192,9 @@ impl Peer {
             reason: reason.code(),
             retry_after_ms: u32::try_from(retry_after).unwrap_or(u32::MAX),
         };
-        let mut last = Lanes::new(now, frame::FRAME_PAYLOAD_MAX);
-        if let Ok(body) = codec::encode(&goodbye) {
-            last.push(plain(Kind::Disconnect, body));
-        }
-        let mut record = BytesMut::new();
-        last.fill(now, &mut record, RECORD_MAX);
-        let mut buffer = self.buffer.borrow_mut();
-        if self.sealer.seal(&[&record], &mut buffer.bytes).is_err() {
-            buffer.bytes.clear();
-        }
-        buffer.closing = true;
-        drop(buffer);
-        self.outbox.wake();
+        let goodbye = plain(Kind::Disconnect, codec::encode(&goodbye).unwrap_or_default());
+        self.writing.borrow_mut().say_goodbye(goodbye);
+        self.outbox.wake_always();
     }
 
     fn greeted(&mut self, hello: Hello, ctx: &mut Context<Self>) {
@@ -284,13 +235,17 @@ impl Peer {
         self.say_goodbye(self.clock.now(), reason, 0);
     }
 
-    fn deliver(&mut self, message: frame::Message) {
-        let permit = self.budget.book(message.body.len() + message.header.len());
-        let id = id_of(&message);
-        let arrival = Arrival { session: self.session, peer: self.remote, message, id, permit };
+    /// Hands on what the step brought, all of it at once.
+    fn deliver_arrived(&mut self) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let messages = std::mem::take(&mut self.arrived);
+        let permit = Arc::new(self.budget.book(self.arrived_bytes, messages.len()));
+        let arrivals = Arrivals { session: self.session, peer: self.remote, messages, permit };
         match &mut self.phase {
-            Phase::Greeting(early) => early.push(arrival),
-            Phase::Open => self.links.route(arrival),
+            Phase::Greeting(early) => early.push(arrivals),
+            Phase::Open => self.links.route(arrivals),
             Phase::Closing(_) => {}
         }
     }
@@ -317,18 +272,8 @@ impl Peer {
 
     /// Looks at the socket's progress.
     fn look_at_socket(&mut self, now: Time, ctx: &mut Context<Self>) {
-        let (written, waiting) = {
-            let buffer = self.buffer.borrow();
-            (buffer.written, buffer.bytes.len())
-        };
-        if written != self.progress.0 || waiting == 0 {
-            let counters = self.outbox.counters();
-            metrics::counter!("peerstage_bytes_total", "direction" => "out")
-                .increment(written.saturating_sub(self.progress.0));
-            counters.bytes_out.store(written, std::sync::atomic::Ordering::Relaxed);
-            self.progress = (written, now);
-        }
-        if self.outbox.is_overflowed() || now.since(self.progress.1) >= self.write_timeout {
+        let stalled = self.writing.borrow().is_stalled(now, self.write_timeout);
+        if self.outbox.is_overflowed() || stalled {
             self.guard.set_closure(Closure::local(CloseReason::SlowReader));
             ctx.stop();
         }
@@ -336,9 +281,6 @@ impl Peer {
         // its own. Closing earlier, with bytes unread, would reset the connection and could take
         // the goodbye with it (RFC 1122 section 4.2.2.13).
         if matches!(self.phase, Phase::Closing(until) if now >= until) {
-            ctx.stop();
-        }
-        if self.guard.is_broken() {
             ctx.stop();
         }
     }
@@ -349,7 +291,12 @@ fn id_of(message: &frame::Message) -> Option<MessageId> {
     let topic = match message.kind {
         Kind::Routed => Topic(0),
         kind if kind.row().relay.is_some() => {
-            codec::decode::<GossipHeader>(&message.header, HEADER_MAX).ok()?.topic
+            let header = message.header.gossip()?;
+            // Said to this node alone, and the same words may be said twice: nothing to look up.
+            if kind == Kind::Custom && header.hops == DIRECT_HOPS {
+                return None;
+            }
+            header.topic
         }
         _ => return None,
     };

@@ -1,11 +1,11 @@
-//! The way to a peer: queues that the relay fills and the peer's actor empties.
+//! The way to a peer: queues that the relay fills and the peer's writer empties.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::BytesMut;
@@ -39,6 +39,16 @@ impl Default for PeerCounters {
 }
 
 impl PeerCounters {
+    /// Notes bytes that the socket took.
+    pub fn note_written(&self, bytes: u64) {
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes bytes that came.
+    pub fn note_read(&self, bytes: u64) {
+        self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Notes a measured round trip, ms.
     pub fn set_round_trip(&self, ms: u64) {
         self.round_trip_ms.store(ms, Ordering::Relaxed);
@@ -53,10 +63,23 @@ impl PeerCounters {
 
 #[derive(Debug)]
 struct Shared {
-    lanes: Mutex<Lanes>,
-    waker: Mutex<Option<Waker>>,
+    queues: Mutex<Queues>,
     overflowed: AtomicBool,
     counters: PeerCounters,
+}
+
+#[derive(Debug)]
+struct Queues {
+    lanes: Lanes,
+    /// The writer, while it waits.
+    writer: Option<Waker>,
+    /// Whether the writer waits for its socket, so that a push is no news to it.
+    stalled: bool,
+    /// Local callers that wait for room, and the bytes at which they are woken: half of what
+    /// waited when the first came, so that they come back to room for many.
+    callers: Vec<Waker>,
+    callers_below: usize,
+    closed: bool,
 }
 
 /// A cheap handle on the queues to one peer. Pushing never blocks and tells at once what became
@@ -68,9 +91,16 @@ impl Outbox {
     /// Empty queues of at most `bytes_max` bytes.
     #[must_use]
     pub fn new(now: Time, bytes_max: usize) -> Self {
+        let lanes = Lanes::new(now, bytes_max);
         Outbox(Arc::new(Shared {
-            lanes: Mutex::new(Lanes::new(now, bytes_max)),
-            waker: Mutex::default(),
+            queues: Mutex::new(Queues {
+                lanes,
+                writer: None,
+                stalled: false,
+                callers: Vec::new(),
+                callers_below: 0,
+                closed: false,
+            }),
             overflowed: AtomicBool::new(false),
             counters: PeerCounters::default(),
         }))
@@ -78,34 +108,86 @@ impl Outbox {
 
     /// Queues a message and wakes the peer's writer.
     pub fn push(&self, message: Outgoing) -> Pushed {
-        let kind = message.kind.name();
-        let pushed = self.with_lanes(|lanes| lanes.push(message));
-        match pushed {
-            Pushed::Queued | Pushed::QueuedDropping(_) => {}
-            Pushed::Dropped => {
-                metrics::counter!("peerstage_outbox_dropped_total", "kind" => kind).increment(1);
-            }
-            Pushed::Overflowed => self.0.overflowed.store(true, Ordering::Release),
-        }
-        self.wake();
+        let (pushed, writer) = self.push_locked(message, true);
+        wake(writer);
         pushed
     }
 
-    /// Moves frames into `record`, up to `limit` bytes.
-    pub fn fill(&self, now: Time, record: &mut BytesMut, limit: usize) {
-        self.with_lanes(|lanes| lanes.fill(now, record, limit));
+    /// Queues a message without waking the writer: for batches, which end with [`Outbox::wake`].
+    /// An idle writer would be awake for each message of the batch otherwise.
+    pub fn push_quietly(&self, message: Outgoing) -> Pushed {
+        self.push_locked(message, false).0
+    }
+
+    /// Queues a message of the chain's own; waits while its kind's queue has no room. A peer
+    /// that makes no room is cut off, so nobody waits for longer than its write timeout.
+    /// Takes the message when it is queued; `None` if the connection is gone.
+    pub fn poll_push(
+        &self,
+        message: &mut Option<Outgoing>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Pushed>> {
+        let mut queues = self.lock();
+        let Some(waiting) = message.as_ref().filter(|_| !queues.closed) else {
+            return Poll::Ready(None);
+        };
+        if !queues.lanes.has_room(waiting) {
+            if queues.callers.is_empty() {
+                queues.callers_below = queues.lanes.bytes() / 2;
+            }
+            queues.callers.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let Some(message) = message.take() else { return Poll::Ready(None) };
+        let pushed = queues.lanes.push(message);
+        let writer = queues.rouse();
+        drop(queues);
+        wake(writer);
+        Poll::Ready(Some(pushed))
+    }
+
+    fn push_locked(&self, message: Outgoing, rouse: bool) -> (Pushed, Option<Waker>) {
+        let kind = message.kind.name();
+        let mut queues = self.lock();
+        let pushed = queues.lanes.push(message);
+        match pushed {
+            Pushed::Queued | Pushed::QueuedDropping(_) => {
+                let writer = if rouse { queues.rouse() } else { None };
+                (pushed, writer)
+            }
+            Pushed::Dropped => {
+                metrics::counter!("peerstage_outbox_dropped_total", "kind" => kind).increment(1);
+                (pushed, None)
+            }
+            Pushed::Overflowed => {
+                self.0.overflowed.store(true, Ordering::Release);
+                (pushed, queues.writer.take())
+            }
+        }
+    }
+
+    /// Moves frames to the end of `text`, at most `limit` bytes.
+    pub fn fill(&self, now: Time, text: &mut BytesMut, limit: usize) {
+        let mut queues = self.lock();
+        queues.lanes.fill(now, text, limit);
+        if queues.callers.is_empty() || queues.lanes.bytes() > queues.callers_below {
+            return;
+        }
+        let callers = std::mem::take(&mut queues.callers);
+        drop(queues);
+        callers.into_iter().for_each(Waker::wake);
     }
 
     /// When something may be sent, as [`Lanes::ready_at`].
     #[must_use]
     pub fn ready_at(&self, now: Time) -> Option<Time> {
-        self.with_lanes(|lanes| lanes.ready_at(now))
+        self.lock().lanes.ready_at(now)
     }
 
     /// Bytes that wait.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.with_lanes(|lanes| lanes.bytes())
+        self.lock().lanes.bytes()
     }
 
     /// Whether a message that must not be lost found the queue full: the peer doesn't read.
@@ -120,20 +202,57 @@ impl Outbox {
         &self.0.counters
     }
 
-    /// Wakes this task at the next push.
+    /// The writer waits: wake this task at the next push.
     pub fn register(&self, cx: &Context<'_>) {
-        *self.0.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-    }
-
-    /// Makes the writer look again.
-    pub fn wake(&self) {
-        let waker = self.0.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(waker) = waker {
-            waker.wake();
+        let mut queues = self.lock();
+        queues.stalled = false;
+        match &mut queues.writer {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => queues.writer = Some(cx.waker().clone()),
         }
     }
 
-    fn with_lanes<R>(&self, work: impl FnOnce(&mut Lanes) -> R) -> R {
-        work(&mut self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The writer waits for its socket: only an overflow is news to it.
+    pub fn register_stalled(&self) {
+        self.lock().stalled = true;
+    }
+
+    /// Makes the writer look again, unless it waits for its socket.
+    pub fn wake(&self) {
+        let writer = self.lock().rouse();
+        wake(writer);
+    }
+
+    /// Makes the writer look again, whatever it waits for.
+    pub fn wake_always(&self) {
+        let writer = self.lock().writer.take();
+        wake(writer);
+    }
+
+    /// The connection is gone: whoever waits for room need not.
+    pub fn close(&self) {
+        let mut queues = self.lock();
+        queues.closed = true;
+        let callers = std::mem::take(&mut queues.callers);
+        drop(queues);
+        callers.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        // Nothing panics while the lock is held, so poisoned queues are still in order.
+        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queues {
+    /// The waker of the writer, if it waits for messages.
+    fn rouse(&mut self) -> Option<Waker> {
+        if self.stalled { None } else { self.writer.take() }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }

@@ -2,7 +2,7 @@
 
 use actix::{Context, Handler, MessageResult, StreamHandler};
 
-use super::{Broadcast, CountsQuery, MessageRelay, RecordSeen, SendTo, SetMode, Verified};
+use super::{Broadcast, CountsQuery, MessageRelay, Order, RecordSeen, SetMode, Verified};
 use crate::{
     bridge::Judged,
     manager::SetValidators,
@@ -10,7 +10,7 @@ use crate::{
     payload::Delivery,
     peer::FromPeer,
     scoring::Scored,
-    shell::{fault_point, step},
+    shell::{Ordered, fault_point, step},
 };
 
 impl StreamHandler<Vec<FromPeer>> for MessageRelay {
@@ -19,7 +19,7 @@ impl StreamHandler<Vec<FromPeer>> for MessageRelay {
         for input in inputs {
             match input {
                 FromPeer::Up(up) => self.peer_up(up, ctx),
-                FromPeer::Arrival(arrival) => self.arrived(arrival, ctx),
+                FromPeer::Arrivals(arrivals) => self.arrived(arrivals, ctx),
                 FromPeer::Down(peer, session) => self.peer_down(peer, session, ctx),
                 FromPeer::Mark(reached) => drop(reached.send(())),
             }
@@ -63,14 +63,21 @@ impl Handler<Broadcast> for MessageRelay {
     }
 }
 
-impl Handler<SendTo> for MessageRelay {
-    type Result = Result<Delivery, SendError>;
-
-    fn handle(&mut self, order: SendTo, ctx: &mut Context<Self>) -> Self::Result {
-        fault_point("MessageRelay::SendTo");
-        let SendTo { to, kind, topic, body } = order;
-        self.order(ctx, |machine, now, out| machine.send_to(now, to, kind, topic, body, out))
+impl StreamHandler<Vec<Ordered<Order>>> for MessageRelay {
+    fn handle(&mut self, orders: Vec<Ordered<Order>>, ctx: &mut Context<Self>) {
+        fault_point("MessageRelay::Vec<Ordered<Order>>");
+        for Ordered { order, .. } in orders {
+            let Order { to, kind, topic, body, answer } = order;
+            let delivery = self.order(ctx, |machine, now, out| match to {
+                Some(to) => machine.send_to(now, to, kind, topic, body, out),
+                None => machine.broadcast(now, kind, topic, body, out),
+            });
+            // Whoever does not wait for the answer needs none.
+            let _ = answer.send(delivery);
+        }
     }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
 impl Handler<RecordSeen> for MessageRelay {

@@ -1,6 +1,6 @@
 //! What the MessageRelay is told and asked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix::Message;
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use peerstage_core::{
     relay::{RelayError, RelayFault, VerdictTicket},
     scoring::Fault,
 };
+use tokio::sync::oneshot;
 
 use crate::{network::SendError, payload::Delivery, shell::BytePermit, status::KindCounts};
 
@@ -26,18 +27,19 @@ pub struct Broadcast {
     pub body: Bytes,
 }
 
-/// From the chain: send this to one node.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Delivery, SendError>")]
-pub struct SendTo {
-    /// To whom.
-    pub to: NodeId,
+/// From the chain, through the relay's intake: spread or send this, and tell what became of it.
+#[derive(Debug)]
+pub struct Order {
+    /// To one node, or to all.
+    pub to: Option<NodeId>,
     /// Its kind.
     pub kind: Kind,
     /// Its topic, for custom messages.
     pub topic: Topic,
     /// Its body.
     pub body: Bytes,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<Delivery, SendError>>,
 }
 
 /// From the NetworkManager: a verified record of some node.
@@ -90,7 +92,7 @@ pub(crate) struct Verified {
     /// Whether it is.
     pub(crate) valid: bool,
     /// The message's share of its peer's budget.
-    pub(crate) permit: Option<BytePermit>,
+    pub(crate) permit: Option<Arc<BytePermit>>,
 }
 
 impl From<RelayError> for SendError {

@@ -23,7 +23,7 @@ struct Shared {
 #[derive(Clone, Debug)]
 pub struct ByteBudget(Arc<Shared>);
 
-/// A message's share of its peer's budget; gives itself back when dropped.
+/// A read's share of its peer's budget; gives itself back when dropped.
 #[derive(Debug)]
 pub struct BytePermit {
     shared: Arc<Shared>,
@@ -37,11 +37,11 @@ impl ByteBudget {
         ByteBudget(Arc::new(Shared { used: AtomicUsize::new(0), max, waiting: Mutex::default() }))
     }
 
-    /// Books a message that has arrived. May overdraw by what one read brings, never more: then
+    /// Books messages that have arrived in so many bytes. May overdraw by what one read brings, never more: then
     /// [`ByteBudget::poll_room`] holds the next read back.
     #[must_use]
-    pub fn book(&self, bytes: usize) -> BytePermit {
-        let bytes = bytes.saturating_add(MESSAGE_OVERHEAD);
+    pub fn book(&self, bytes: usize, messages: usize) -> BytePermit {
+        let bytes = bytes.saturating_add(messages.saturating_mul(MESSAGE_OVERHEAD));
         self.0.used.fetch_add(bytes, Ordering::AcqRel);
         BytePermit { shared: Arc::clone(&self.0), bytes }
     }
@@ -85,7 +85,7 @@ mod tests {
     fn a_spent_budget_holds_reading_back_until_half_has_come_back() {
         let budget = ByteBudget::new(4 * MESSAGE_OVERHEAD);
         let mut cx = Context::from_waker(Waker::noop());
-        let mut permits: Vec<_> = (0..4).map(|_| budget.book(0)).collect();
+        let mut permits: Vec<_> = (0..4).map(|_| budget.book(0, 1)).collect();
         assert_eq!(budget.poll_room(&mut cx), Poll::Pending);
         permits.clear();
         assert_eq!(budget.used(), 0);

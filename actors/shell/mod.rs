@@ -9,6 +9,7 @@ mod bytes_budget;
 mod core_actor;
 mod fatal;
 mod fault;
+mod intake;
 mod placement;
 mod queue;
 mod step;
@@ -24,6 +25,7 @@ pub use fatal::{Fatal, Lifeline};
 pub(crate) use fault::fault_point;
 #[cfg(feature = "testkit")]
 pub use fault::{disarm_fault, plan_fault};
+pub use intake::{Intake, Ordered};
 pub use placement::Placement;
 pub use queue::{Queue, QueueFull, QueueStream};
 pub use step::{BUDGET, Shell, Timer, step};

@@ -10,6 +10,9 @@ use std::{
 
 use actix_rt::{Arbiter, ArbiterHandle};
 
+/// Threads that carry connections at most: each moves about a gigabyte a second of records.
+const PEERS_MAX: usize = 4;
+
 /// The threads of a node. Under simulation everything shares the caller's thread and its virtual
 /// clock; in production core actors have theirs and a fixed pool carries the peers.
 #[derive(Clone)]
@@ -30,16 +33,18 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// Starts the threads of a production node: one for the relay, one for the chain's handlers,
-    /// `peers` for the connections. Must be called on a thread that runs an actix system.
+    /// Starts the threads of a production node on so many cores: one for the chain's handlers,
+    /// up to [`PEERS_MAX`] for the connections, one for the relay. On two cores the connections
+    /// and the relay share one: another would only add a switch of threads to every message.
+    /// Must be called on a thread that runs an actix system.
     #[must_use]
-    pub fn threads(peers: usize) -> Self {
-        Placement::Threads {
-            relay: Arbiter::new().handle(),
-            bridges: Arbiter::new().handle(),
-            peers: (0..peers.max(1)).map(|_| Arbiter::new().handle()).collect(),
-            next: Arc::default(),
-        }
+    pub fn threads(cores: usize) -> Self {
+        let bridges = Arbiter::new().handle();
+        let first = Arbiter::new().handle();
+        let relay = if cores > 2 { Arbiter::new().handle() } else { first.clone() };
+        let others = (1..cores.saturating_sub(1).min(PEERS_MAX)).map(|_| Arbiter::new().handle());
+        let peers = std::iter::once(first).chain(others).collect();
+        Placement::Threads { relay, bridges, peers, next: Arc::default() }
     }
 
     /// Where the relay lives.

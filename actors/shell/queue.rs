@@ -16,6 +16,8 @@ struct Shared<T> {
     items: VecDeque<T>,
     waker: Option<Waker>,
     senders: usize,
+    /// The receiver is gone: nothing is taken any more.
+    closed: bool,
 }
 
 /// The sending side: any thread, any number of clones. Holds at most `max` items; whoever sends
@@ -32,7 +34,7 @@ pub struct QueueStream<T> {
     shared: Arc<Mutex<Shared<T>>>,
 }
 
-/// The queue is full; the item comes back.
+/// The queue is full or its receiver is gone; the item comes back.
 #[derive(Debug)]
 pub struct QueueFull<T>(pub T);
 
@@ -40,8 +42,12 @@ impl<T> Queue<T> {
     /// A queue of at most `max` items; `name` labels its overflow counter.
     #[must_use]
     pub fn new(name: &'static str, max: usize) -> (Self, QueueStream<T>) {
-        let shared =
-            Arc::new(Mutex::new(Shared { items: VecDeque::new(), waker: None, senders: 1 }));
+        let shared = Arc::new(Mutex::new(Shared {
+            items: VecDeque::new(),
+            waker: None,
+            senders: 1,
+            closed: false,
+        }));
         (Queue { shared: Arc::clone(&shared), max, name }, QueueStream { shared })
     }
 
@@ -52,6 +58,9 @@ impl<T> Queue<T> {
     pub fn push(&self, item: T) -> Result<(), QueueFull<T>> {
         let waker = {
             let mut shared = lock(&self.shared);
+            if shared.closed {
+                return Err(QueueFull(item));
+            }
             if shared.items.len() >= self.max {
                 metrics::counter!("peerstage_queue_full_total", "queue" => self.name).increment(1);
                 return Err(QueueFull(item));
@@ -63,6 +72,27 @@ impl<T> Queue<T> {
             waker.wake();
         }
         Ok(())
+    }
+
+    /// Adds items in order, with one wake for all; how many found no room, which are counted
+    /// under the queue's name and dropped.
+    pub fn push_all(&self, items: Vec<T>) -> usize {
+        let (refused, waker) = {
+            let mut shared = lock(&self.shared);
+            let open = if shared.closed { 0 } else { self.max };
+            let room = open.saturating_sub(shared.items.len());
+            let refused = items.len().saturating_sub(room);
+            shared.items.extend(items.into_iter().take(room));
+            (refused, shared.waker.take())
+        };
+        if refused > 0 {
+            metrics::counter!("peerstage_queue_full_total", "queue" => self.name)
+                .increment(refused as u64);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        refused
     }
 
     /// Items that wait.
@@ -100,6 +130,18 @@ impl<T> Drop for Queue<T> {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+impl<T> Drop for QueueStream<T> {
+    /// What waits is dropped, so that whoever waits for an answer to it hears so.
+    fn drop(&mut self) {
+        let waiting = {
+            let mut shared = lock(&self.shared);
+            shared.closed = true;
+            std::mem::take(&mut shared.items)
+        };
+        drop(waiting);
     }
 }
 

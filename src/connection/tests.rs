@@ -7,9 +7,10 @@ use super::*;
 use crate::{
     codec::{Capped, Text, encode},
     frame::RECORD_MAX,
+    header::Header,
     identity::Keypair,
     lanes::Lanes,
-    messages::{Topic, ValidatorProof},
+    messages::{GossipHeader, Topic, ValidatorProof},
 };
 
 const NET: NetworkId = NetworkId([1; 32]);
@@ -66,10 +67,14 @@ impl Scene {
     }
 
     fn receives(&mut self, now: Time, kind: Kind, header: Vec<u8>, body: Vec<u8>) -> Vec<Action> {
-        self.remote.push(Outgoing { kind, header: header.into(), body: body.into() });
+        self.remote.push(Outgoing {
+            kind,
+            header: Header::new(&header).unwrap(),
+            body: body.into(),
+        });
         let (mut out, mut record) = (Vec::new(), BytesMut::new());
         self.remote.fill(now, &mut record, RECORD_MAX);
-        self.connection.on_record(now, record.freeze(), &mut out);
+        self.connection.on_record(now, &record, &mut out);
         out
     }
 
@@ -155,7 +160,7 @@ fn a_flood_of_a_kind_is_a_violation_and_a_paced_sender_is_not() {
     let request = [2u8, 3, 7, 0, 10, 0, 1, 0, 0, 0, 1];
     let mut out = Vec::new();
     for _ in 0..20 {
-        scene.connection.on_record(Time(99_500), Bytes::from(request.to_vec()), &mut out);
+        scene.connection.on_record(Time(99_500), &request, &mut out);
     }
     assert_eq!(violation(&out), Violation::TooMany(Kind::PeersRequest));
 }
@@ -166,7 +171,7 @@ fn a_flood_of_empty_records_ends_the_connection() {
     let mut scene = Scene::greeted(None);
     let mut out = Vec::new();
     for _ in 0..=RECORDS_BURST {
-        scene.connection.on_record(Time(20), Bytes::new(), &mut out);
+        scene.connection.on_record(Time(20), &[], &mut out);
     }
     assert_eq!(violation(&out), Violation::TooManyRecords);
 }
@@ -176,7 +181,7 @@ fn a_flood_of_empty_records_ends_the_connection() {
 fn a_trickling_message_is_cut_off_and_a_slow_one_is_not() {
     let start = |scene: &mut Scene| {
         let first = [1u8, 1, 11, 0, 20, 5, 0, 0, 64, 0, 0, 0, 0, 0, 0];
-        scene.connection.on_record(Time(20), Bytes::from(first.to_vec()), &mut Vec::new());
+        scene.connection.on_record(Time(20), &first, &mut Vec::new());
         let pong = encode(&Ping { nonce: 1 }).unwrap();
         scene.receives(Time(21), Kind::Pong, vec![], pong);
     };
@@ -189,7 +194,7 @@ fn a_trickling_message_is_cut_off_and_a_slow_one_is_not() {
     for second in 1..10u64 {
         let mut frame = vec![1u8, 0, 0, 80];
         frame.resize(4 + 20_480, 0);
-        scene.connection.on_record(Time(1000 * second), Bytes::from(frame), &mut Vec::new());
+        scene.connection.on_record(Time(1000 * second), &frame, &mut Vec::new());
     }
     assert_eq!(scene.wakes(), (Time(10_020), vec![]));
 }
@@ -241,7 +246,7 @@ proptest! {
         let mut scene = Scene::greeted(None);
         let mut out = Vec::new();
         for (now, record) in records {
-            scene.connection.on_record(Time(now), Bytes::from(record), &mut out);
+            scene.connection.on_record(Time(now), &record, &mut out);
             scene.connection.on_deadline(Time(now), &mut out);
         }
         prop_assert!(out.iter().filter(|action| matches!(action, Action::End(_))).count() <= 1);

@@ -19,7 +19,7 @@ fn record(lanes: &mut Lanes, now: Time) -> Bytes {
 
 fn received(assembler: &mut Assembler, record: Bytes) -> Vec<Message> {
     let mut out = Vec::new();
-    assembler.on_record(Time(0), record, &mut out).unwrap();
+    assembler.on_record(Time(0), &record, &mut out).unwrap();
     out
 }
 

@@ -35,8 +35,8 @@ pub use kem::{KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN};
 pub use suite::{Suite, Suites};
 pub use symmetric::HASH_LEN;
 pub use transport::{
-    Opener, PLAINTEXT_LEN_MAX, RECORD_HEADER_LEN, RECORD_LEN_MAX, REKEY_RECORDS, Sealer, Transport,
-    TransportError,
+    Opened, Opener, PLAINTEXT_LEN_MAX, RECORD_HEADER_LEN, RECORD_LEN_MAX, REKEY_RECORDS, Sealer,
+    Transport, TransportError,
 };
 pub use xx::{EphemeralSeeds, Ephemerals, HandshakeState, Role};
 

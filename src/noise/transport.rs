@@ -4,6 +4,8 @@
 //! direction replaces its key after every [`REKEY_RECORDS`] records; both sides count, so nothing
 //! about it is on the wire.
 
+use std::ops::Range;
+
 use bytes::{Buf, BytesMut};
 
 use super::{NONCE_LIMIT, NoiseError, TAG_LEN, cipher::CipherState};
@@ -88,31 +90,66 @@ impl Sealer {
         Sealer { cipher: CipherState::new(key) }
     }
 
-    /// Appends one record with the concatenation of `parts` to `out`; the parts are copied once,
-    /// straight to where they are encrypted.
+    /// Appends one record to `out`. `write` appends its plaintext, at most `room` bytes, straight
+    /// to where it is encrypted; if it appends nothing there is no record. Returns the length of
+    /// the plaintext.
     ///
     /// # Errors
     /// [`TransportError::TooLong`] over 65,519 bytes and [`TransportError::Exhausted`] at the
-    /// nonce limit; `out` is unchanged.
-    pub fn seal(&mut self, parts: &[&[u8]], out: &mut BytesMut) -> Result<(), TransportError> {
-        let text_len = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
-        let record_len = text_len.saturating_add(TAG_LEN);
-        let header = u16::try_from(record_len).map_err(|_| TransportError::TooLong)?;
-
+    /// nonce limit; `out` is as it was.
+    pub fn seal_with(
+        &mut self,
+        out: &mut BytesMut,
+        room: usize,
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Result<usize, TransportError> {
         let start = out.len();
-        out.reserve(RECORD_HEADER_LEN + record_len);
-        out.extend_from_slice(&header.to_be_bytes());
-        parts.iter().for_each(|part| out.extend_from_slice(part));
-        let text = out.get_mut(start + RECORD_HEADER_LEN..).unwrap_or_default();
-        match self.cipher.encrypt(&[], text) {
+        let text_start = start + RECORD_HEADER_LEN;
+        out.reserve(RECORD_HEADER_LEN + room.min(PLAINTEXT_LEN_MAX) + TAG_LEN);
+        out.extend_from_slice(&[0; RECORD_HEADER_LEN]);
+        write(out);
+        let text_len = out.len().saturating_sub(text_start);
+        if text_len == 0 {
+            out.truncate(start);
+            return Ok(0);
+        }
+        match self.seal_in_place(out.get_mut(start..).unwrap_or_default()) {
             Ok(tag) => out.extend_from_slice(&tag),
-            Err(_) => {
+            Err(error) => {
                 out.truncate(start);
-                return Err(TransportError::Exhausted);
+                return Err(error);
+            }
+        }
+        rekey_when_due(&mut self.cipher);
+        Ok(text_len)
+    }
+
+    /// Appends one record with the concatenation of `parts` to `out`, also an empty one.
+    ///
+    /// # Errors
+    /// As [`Sealer::seal_with`].
+    pub fn seal(&mut self, parts: &[&[u8]], out: &mut BytesMut) -> Result<(), TransportError> {
+        let start = out.len();
+        out.extend_from_slice(&[0; RECORD_HEADER_LEN]);
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        match self.seal_in_place(out.get_mut(start..).unwrap_or_default()) {
+            Ok(tag) => out.extend_from_slice(&tag),
+            Err(error) => {
+                out.truncate(start);
+                return Err(error);
             }
         }
         rekey_when_due(&mut self.cipher);
         Ok(())
+    }
+
+    /// Fills the length in and encrypts what follows it; the tag is still to be appended.
+    fn seal_in_place(&mut self, record: &mut [u8]) -> Result<[u8; TAG_LEN], TransportError> {
+        let (header, text) =
+            record.split_first_chunk_mut::<RECORD_HEADER_LEN>().ok_or(TransportError::TooShort)?;
+        let length = text.len().saturating_add(TAG_LEN);
+        *header = u16::try_from(length).map_err(|_| TransportError::TooLong)?.to_be_bytes();
+        self.cipher.encrypt(&[], text).map_err(|_| TransportError::Exhausted)
     }
 
     /// Records sealed so far.
@@ -120,6 +157,15 @@ impl Sealer {
     pub fn records(&self) -> u64 {
         self.cipher.nonce()
     }
+}
+
+/// A record that was decrypted where it stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Where in the buffer its plaintext stands.
+    pub text: Range<usize>,
+    /// Bytes of the buffer that the record took.
+    pub consumed: usize,
 }
 
 /// Decrypts records of the remote's direction.
@@ -137,9 +183,24 @@ impl Opener {
     /// without a copy, or `None` while the record is incomplete.
     ///
     /// # Errors
+    /// As [`Opener::open_in_place`].
+    pub fn open(&mut self, buffer: &mut BytesMut) -> Result<Option<BytesMut>, TransportError> {
+        let Some(Opened { text, consumed }) = self.open_in_place(buffer)? else {
+            return Ok(None);
+        };
+        let mut record = buffer.split_to(consumed);
+        record.truncate(text.end);
+        record.advance(text.start);
+        Ok(Some(record))
+    }
+
+    /// Decrypts the record at the front of `buffer` where it stands; `None` while it is
+    /// incomplete, and then `buffer` is as it was.
+    ///
+    /// # Errors
     /// Any error closes the direction: every later call answers [`TransportError::Closed`], and
     /// no plaintext of a bad record is ever returned.
-    pub fn open(&mut self, buffer: &mut BytesMut) -> Result<Option<BytesMut>, TransportError> {
+    pub fn open_in_place(&mut self, buffer: &mut [u8]) -> Result<Option<Opened>, TransportError> {
         if self.closed {
             return Err(TransportError::Closed);
         }
@@ -165,28 +226,23 @@ impl Opener {
         self.cipher.nonce()
     }
 
-    fn open_next(&mut self, buffer: &mut BytesMut) -> Result<Option<BytesMut>, TransportError> {
-        let Some(header) = buffer.first_chunk::<RECORD_HEADER_LEN>() else {
+    fn open_next(&mut self, buffer: &mut [u8]) -> Result<Option<Opened>, TransportError> {
+        let Some((header, rest)) = buffer.split_first_chunk_mut::<RECORD_HEADER_LEN>() else {
             return Ok(None);
         };
         let record_len = usize::from(u16::from_be_bytes(*header));
         // Refused from the header alone, before its body is waited for.
-        if record_len < TAG_LEN {
-            return Err(TransportError::TooShort);
-        }
-        if buffer.len() < RECORD_HEADER_LEN + record_len {
-            return Ok(None);
-        }
-        buffer.advance(RECORD_HEADER_LEN);
-        let mut record = buffer.split_to(record_len);
-        let tag = *record.last_chunk::<TAG_LEN>().ok_or(TransportError::TooShort)?;
-        record.truncate(record_len - TAG_LEN);
-        self.cipher.decrypt(&[], &mut record, &tag).map_err(|error| match error {
+        let text_len = record_len.checked_sub(TAG_LEN).ok_or(TransportError::TooShort)?;
+        let Some(record) = rest.get_mut(..record_len) else { return Ok(None) };
+        let (text, tag) = record.split_at_mut(text_len);
+        let tag = *tag.first_chunk::<TAG_LEN>().ok_or(TransportError::TooShort)?;
+        self.cipher.decrypt(&[], text, &tag).map_err(|error| match error {
             NoiseError::NonceExhausted => TransportError::Exhausted,
             _ => TransportError::BadMac,
         })?;
         rekey_when_due(&mut self.cipher);
-        Ok(Some(record))
+        let text = RECORD_HEADER_LEN..RECORD_HEADER_LEN + text_len;
+        Ok(Some(Opened { text, consumed: RECORD_HEADER_LEN + record_len }))
     }
 }
 

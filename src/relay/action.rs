@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
+    header::Header,
     identity::{NodeId, PublicKey},
     kinds::Kind,
     messages::{MessageId, Outgoing, Topic},
@@ -27,8 +28,8 @@ pub struct Inbound {
     pub peer: NodeId,
     /// What it is.
     pub kind: Kind,
-    /// The header's bytes.
-    pub header: Bytes,
+    /// The header.
+    pub header: Header,
     /// The body's bytes.
     pub body: Bytes,
     /// [`MessageId::of`] kind, topic and body, computed where the message was read.

@@ -9,7 +9,6 @@ use super::{
     seen::{Outcome, Stored},
 };
 use crate::{
-    codec::encode,
     identity::{NodeId, PublicKey},
     kinds::{Kind, RelayMode, Sender},
     messages::{GossipHeader, MessageId, Outgoing, Signed, Topic},
@@ -233,8 +232,7 @@ impl Relay {
 
     /// The message as it goes out, encoded once.
     pub(super) fn outgoing(kind: Kind, hops: u8, topic: Topic, body: &Bytes) -> Outgoing {
-        let header = encode(&GossipHeader { hops, topic }).unwrap_or_default();
-        Outgoing { kind, header: header.into(), body: body.clone() }
+        Outgoing { kind, header: GossipHeader { hops, topic }.into(), body: body.clone() }
     }
 
     /// Remembers an accepted message and keeps it to be announced and served.

@@ -11,6 +11,7 @@ use rand::Rng;
 use super::{Action, Delivery, DropReason, Relay, RelayFault};
 use crate::{
     codec::{Capped, decode, encode},
+    header::Header,
     identity::NodeId,
     kinds::{Kind, RelayMode, Sender},
     messages::{Inventory, InventoryItem, MessageId, Outgoing},
@@ -114,7 +115,7 @@ impl Relay {
             return;
         }
         let body = encode(&Inventory { items: Capped::first(items) }).unwrap_or_default();
-        let message = Outgoing { kind, header: Bytes::new(), body: body.into() };
+        let message = Outgoing { kind, header: Header::EMPTY, body: body.into() };
         out.push(Action::Send { to: vec![to], id: None, message });
     }
 

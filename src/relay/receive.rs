@@ -7,10 +7,9 @@ use super::{
     seen::{Outcome, Stored},
 };
 use crate::{
-    codec::decode,
     identity::{NodeId, PublicKey},
     kinds::{Kind, RelayMode, Sender},
-    messages::{GossipHeader, HEADER_MAX, MessageId, Signed, Topic},
+    messages::{MessageId, Signed, Topic},
     time::Time,
 };
 
@@ -53,7 +52,7 @@ impl Relay {
         if !self.peers.contains_key(&peer) {
             return Self::count(kind, DropReason::UnknownPeer, out);
         }
-        if message.body.len() > kind.row().body_max || message.header.len() > HEADER_MAX {
+        if message.body.len() > kind.row().body_max {
             Self::count(kind, DropReason::TooLong, out);
             return Self::penalise(peer, RelayFault::MalformedMessage, "too long", out);
         }
@@ -68,9 +67,8 @@ impl Relay {
 
     fn on_gossip(&mut self, now: Time, wall: Time, message: Inbound, out: &mut Vec<Action>) {
         let Inbound { peer, kind, .. } = message;
-        let header = decode::<GossipHeader>(&message.header, HEADER_MAX);
-        let Some(header) = header.ok().filter(|h| kind == Kind::Custom || h.topic == Topic(0))
-        else {
+        let header = message.header.gossip();
+        let Some(header) = header.filter(|h| kind == Kind::Custom || h.topic == Topic(0)) else {
             Self::count(kind, DropReason::Malformed, out);
             return Self::penalise(peer, RelayFault::MalformedMessage, "header", out);
         };

@@ -13,10 +13,11 @@ use super::{
     Action, Delivered, DropReason, Inbound, Relay, RelayFault, receive::Source, seen::Outcome,
 };
 use crate::{
-    codec::{decode, encode},
+    codec::decode,
+    header::Header,
     identity::{Keypair, NetworkId, NodeId, PublicKey, Purpose, Signature},
     kinds::{Kind, Sender},
-    messages::{GossipHeader, HEADER_MAX, MessageId, Outgoing, RoutedHeader, Topic},
+    messages::{GossipHeader, MessageId, Outgoing, RoutedHeader, Topic},
     sealed,
     time::Time,
 };
@@ -103,7 +104,7 @@ impl Relay {
     }
 
     fn send_routed(to: Vec<NodeId>, header: RoutedHeader, body: Bytes, out: &mut Vec<Action>) {
-        let header = encode(&header).unwrap_or_default().into();
+        let header = Header::of(&header);
         let message = Outgoing { kind: Kind::Routed, header, body };
         out.push(Action::Send { to, id: None, message });
     }
@@ -116,7 +117,7 @@ impl Relay {
         message: &Inbound,
         out: &mut Vec<Action>,
     ) {
-        let Ok(header) = decode::<RoutedHeader>(&message.header, HEADER_MAX) else {
+        let Some(header) = message.header.read::<RoutedHeader>() else {
             Self::count(Kind::Routed, DropReason::Malformed, out);
             return Self::penalise(message.peer, RelayFault::MalformedMessage, "header", out);
         };

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{RequestAction, RequestConfig, RequestFault, Requests};
 use crate::{
-    codec::{decode, encode},
+    header::Header,
     identity::NodeId,
     kinds::Kind,
-    messages::{HEADER_MAX, Outgoing, RequestHeader, ResponseHeader, ResponseStatus},
+    messages::{Outgoing, RequestHeader, ResponseHeader, ResponseStatus},
     time::Time,
 };
 
@@ -120,7 +120,7 @@ impl Serving {
 }
 
 fn respond(peer: NodeId, id: u64, status: ResponseStatus, body: Bytes) -> RequestAction {
-    let header = encode(&ResponseHeader { id, status }).unwrap_or_default().into();
+    let header = Header::of(&ResponseHeader { id, status });
     let message = Outgoing { kind: Kind::Response, header, body };
     RequestAction::Send { to: peer, id: None, message }
 }
@@ -131,7 +131,7 @@ impl Requests {
         &mut self,
         now: Time,
         peer: NodeId,
-        header: &Bytes,
+        header: &Header,
         body: Bytes,
         out: &mut Vec<RequestAction>,
     ) {
@@ -140,9 +140,8 @@ impl Requests {
         let Some(asker) = serving.askers.get_mut(&peer) else {
             return out.push(RequestAction::Count("unknown_peer"));
         };
-        let header = decode::<RequestHeader>(header, HEADER_MAX);
         let short = body.len() <= Kind::Request.row().body_max;
-        let Some(header) = header.ok().filter(|_| short) else {
+        let Some(header) = header.read::<RequestHeader>().filter(|_| short) else {
             let fault = RequestFault::MalformedMessage;
             return out.push(RequestAction::Penalise { peer, fault });
         };

@@ -19,7 +19,7 @@ fn machine(peers: &[NodeId]) -> Requests {
 
 /// Whom the requests among the orders went to, with the id on the wire.
 fn asked(out: &[RequestAction]) -> Vec<(NodeId, u64)> {
-    let header = |message: &Outgoing| decode::<RequestHeader>(&message.header, 64).unwrap().id;
+    let header = |message: &Outgoing| message.header.read::<RequestHeader>().unwrap().id;
     out.iter()
         .filter_map(|action| match action {
             RequestAction::Send { to, id: Some(_), message } => Some((*to, header(message))),
@@ -28,16 +28,16 @@ fn asked(out: &[RequestAction]) -> Vec<(NodeId, u64)> {
         .collect()
 }
 
-fn response(id: u64, status: ResponseStatus) -> Bytes {
-    encode(&ResponseHeader { id, status }).unwrap().into()
+fn response(id: u64, status: ResponseStatus) -> Header {
+    Header::of(&ResponseHeader { id, status })
 }
 
-fn request(id: u64, deadline_ms: u32) -> Bytes {
-    encode(&RequestHeader { id, topic: Topic(5), deadline_ms }).unwrap().into()
+fn request(id: u64, deadline_ms: u32) -> Header {
+    Header::of(&RequestHeader { id, topic: Topic(5), deadline_ms })
 }
 
 fn statuses(out: &[RequestAction]) -> Vec<ResponseStatus> {
-    let status = |message: &Outgoing| decode::<ResponseHeader>(&message.header, 64).unwrap().status;
+    let status = |message: &Outgoing| message.header.read::<ResponseHeader>().unwrap().status;
     out.iter()
         .filter_map(|action| match action {
             RequestAction::Send { id: None, message, .. } => Some(status(message)),
@@ -120,7 +120,7 @@ fn unsolicited_answers_are_a_fault_and_late_ones_are_not() {
     requests.on_response(Time(0), A, &response(1, ResponseStatus::Ok), BODY, &mut out);
     assert_eq!(out, [RequestAction::Penalise { peer: A, fault }]);
     out.clear();
-    requests.on_response(Time(0), A, &Bytes::from_static(b"?"), BODY, &mut out);
+    requests.on_response(Time(0), A, &Header::new(b"?").unwrap(), BODY, &mut out);
     let fault = RequestFault::MalformedMessage;
     assert_eq!(out, [RequestAction::Penalise { peer: A, fault }]);
 }

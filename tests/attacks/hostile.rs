@@ -229,9 +229,9 @@ impl Hostile {
 
     /// Sends a gossiped message.
     pub(crate) async fn gossip(&mut self, kind: Kind, body: &[u8]) -> bool {
-        let header = codec::encode(&GossipHeader { hops: 0, topic: Topic(0) }).unwrap();
+        let header = GossipHeader { hops: 0, topic: Topic(0) }.into();
         let body = Bytes::copy_from_slice(body);
-        self.send_message(Outgoing { kind, header: header.into(), body }).await
+        self.send_message(Outgoing { kind, header, body }).await
     }
 
     async fn send_message(&mut self, message: Outgoing) -> bool {
@@ -260,7 +260,7 @@ impl Hostile {
                 return Some(self.arrived.remove(0));
             }
             while let Some(record) = self.opener.open(&mut self.unread).expect("honest records") {
-                self.assembler.on_record(Time::ZERO, record.freeze(), &mut self.arrived).unwrap();
+                self.assembler.on_record(Time::ZERO, &record, &mut self.arrived).unwrap();
             }
             if self.arrived.is_empty() {
                 match self.raw.read_some().await {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     codec::{Capped, encode},
+    header::Header,
     messages::{GossipHeader, Inventory, InventoryItem, RoutedHeader},
 };
 
@@ -15,7 +16,7 @@ fn gossip(kind: Kind, hops: u8, body: &[u8]) -> Outgoing {
 fn inventory(kind: Kind, of: Kind, ids: impl IntoIterator<Item = MessageId>) -> Outgoing {
     let items = ids.into_iter().map(|id| InventoryItem { kind: of.byte(), id });
     let body = encode(&Inventory { items: Capped::first(items) }).unwrap().into();
-    Outgoing { kind, header: Bytes::new(), body }
+    Outgoing { kind, header: Header::EMPTY, body }
 }
 
 /// A victim, node 0, and an attacker, node 1, that proved a validator if there are two.
@@ -84,7 +85,7 @@ fn misbehave(net: &mut Network, round: u32) {
             let heard = net.nodes[bad].heard.len();
             let old = (heard > 0).then(|| net.nodes[bad].heard[round as usize % heard].1.clone());
             let garbage = vec![round as u8; net.random(200)];
-            let header = Bytes::from(garbage.clone());
+            let header = Header::new(&garbage).unwrap_or_default();
             let attacks = [
                 old,
                 Some(gossip(Kind::Transaction, 3, b"bad")),
@@ -248,9 +249,9 @@ fn carrying_is_metered_and_blameless() {
     net.link(0, 2);
     for n in 0..100u8 {
         for to in [0, 2] {
-            let header = encode(&RoutedHeader { to: keypair(to).node_id(), hops: 0 }).unwrap();
+            let header = Header::of(&RoutedHeader { to: keypair(to).node_id(), hops: 0 });
             let body = Bytes::from(vec![n; 100_000 + to]);
-            let message = Outgoing { kind: Kind::Routed, header: header.into(), body };
+            let message = Outgoing { kind: Kind::Routed, header, body };
             net.transmit(1, 0, message);
         }
     }
@@ -296,7 +297,7 @@ proptest! {
                 peer: keypair(1).node_id(),
                 kind,
                 id: MessageId::of(kind, Topic(0), &body),
-                header: header.into(),
+                header: Header::new(&header).unwrap_or_default(),
                 body: body.into(),
                 first_byte: now,
             };

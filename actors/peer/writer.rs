@@ -1,0 +1,268 @@
+//! The writing half of a connection: frames from the outbox, sealed into records.
+//!
+//! What waits is sealed as late as possible: when the socket takes bytes, and no further ahead
+//! than [`WRITE_AHEAD`], so that a vote finds little in front of it. A link that is idle sends a
+//! single message at once; a busy one fills its records by itself.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use futures_util::Stream;
+use peerstage_core::{
+    frame::RECORD_MAX,
+    lanes::Lanes,
+    messages::Outgoing,
+    noise::Sealer,
+    time::{Millis, Time},
+};
+use tokio::io::{AsyncWrite, WriteHalf};
+
+use super::outbox::Outbox;
+use crate::{clock::Clock, transport::Io};
+
+/// Sealed bytes that may wait for the socket before no more are sealed. Checked before each
+/// record, so a vote that is queued now waits behind two full records at most.
+const WRITE_AHEAD: usize = RECORD_MAX;
+/// Bytes written before the other tasks of the thread have their turn.
+const TURN: usize = 256 * 1024;
+/// Buffers a thread keeps for its next writers.
+const SPARE_MAX: usize = 4;
+
+thread_local! {
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the writer and its actor share.
+pub(super) struct WriteState {
+    /// Sealed bytes that the socket has not taken.
+    waiting: usize,
+    /// When the socket last took something, or had nothing to take.
+    moved: Time,
+    /// The last message, behind which our direction ends.
+    goodbye: Option<Outgoing>,
+}
+
+impl WriteState {
+    pub(super) fn new(now: Time) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(WriteState { waiting: 0, moved: now, goodbye: None }))
+    }
+
+    /// Since when the socket has taken nothing although bytes wait.
+    pub(super) fn stalled_since(&self) -> Option<Time> {
+        (self.waiting > 0).then_some(self.moved)
+    }
+
+    /// Whether the socket has taken nothing for `timeout`.
+    pub(super) fn is_stalled(&self, now: Time, timeout: Millis) -> bool {
+        self.stalled_since().is_some_and(|since| now.since(since) >= timeout)
+    }
+
+    /// Sends this behind what is already sealed, and then nothing more.
+    pub(super) fn say_goodbye(&mut self, last: Outgoing) {
+        self.goodbye = Some(last);
+    }
+}
+
+/// What the writer tells its actor; each once for every time it becomes true.
+pub(super) enum WriterNews {
+    /// The socket takes nothing more for now.
+    Stalled,
+    /// Messages wait for their pace.
+    Paced,
+    /// The peer reads so slowly that a message which must not be lost found no room.
+    Overflowed,
+    /// The keys are used up; a new connection makes new ones.
+    KeysUsedUp,
+    /// The socket has ended.
+    Lost(io::Error),
+}
+
+/// Seals and writes what the outbox holds.
+pub(super) struct Writer {
+    io: WriteHalf<Box<dyn Io>>,
+    sealer: Sealer,
+    state: Rc<RefCell<WriteState>>,
+    outbox: Outbox,
+    clock: Clock,
+    /// Sealed records; no memory while there are none.
+    buffer: BytesMut,
+    bytes_out: metrics::Counter,
+    /// When paced messages may go, as the actor was told.
+    paced: Option<Time>,
+    turn: usize,
+    stalled: bool,
+    overflowed: bool,
+    flushed: bool,
+    closing: bool,
+    ended: bool,
+}
+
+impl Writer {
+    pub(super) fn new(
+        io: WriteHalf<Box<dyn Io>>,
+        sealer: Sealer,
+        state: Rc<RefCell<WriteState>>,
+        outbox: Outbox,
+        clock: Clock,
+    ) -> Self {
+        Writer {
+            io,
+            sealer,
+            state,
+            outbox,
+            clock,
+            buffer: BytesMut::new(),
+            bytes_out: metrics::counter!("peerstage_bytes_total", "direction" => "out"),
+            paced: None,
+            turn: 0,
+            stalled: false,
+            overflowed: false,
+            flushed: true,
+            closing: false,
+            ended: false,
+        }
+    }
+
+    /// Writes what is sealed. Pending while the socket takes nothing.
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.buffer.is_empty() {
+            let count = match Pin::new(&mut self.io).poll_write(cx, &self.buffer) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => count?,
+                Poll::Pending => {
+                    self.state.borrow_mut().waiting = self.buffer.len();
+                    return Poll::Pending;
+                }
+            };
+            self.buffer.advance(count);
+            self.turn = self.turn.saturating_add(count);
+            self.bytes_out.increment(count as u64);
+            self.outbox.counters().note_written(count as u64);
+            self.flushed = false;
+            self.stalled = false;
+            let mut state = self.state.borrow_mut();
+            (state.waiting, state.moved) = (self.buffer.len(), self.clock.now());
+        }
+        if !self.flushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.flushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Seals what is ready.
+    fn seal(&mut self, now: Time) -> Result<(), WriterNews> {
+        let goodbye = self.state.borrow_mut().goodbye.take();
+        if self.buffer.capacity() == 0 {
+            self.buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
+        let mut last = goodbye.map(|goodbye| {
+            let mut lanes = Lanes::new(now, RECORD_MAX);
+            lanes.push(goodbye);
+            self.closing = true;
+            lanes
+        });
+        while self.buffer.len() < WRITE_AHEAD {
+            let outbox = &self.outbox;
+            let sealed =
+                self.sealer.seal_with(&mut self.buffer, RECORD_MAX, |text| match &mut last {
+                    Some(lanes) => lanes.fill(now, text, RECORD_MAX),
+                    None => outbox.fill(now, text, RECORD_MAX),
+                });
+            match sealed {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) => return Err(WriterNews::KeysUsedUp),
+            }
+        }
+        let mut state = self.state.borrow_mut();
+        (state.waiting, state.moved) = (self.buffer.len(), now);
+        Ok(())
+    }
+
+    /// Nothing waits: the buffer serves the thread's next writer.
+    fn give_back_buffer(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.capacity() > 0 {
+            buffer.clear();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_MAX {
+                    spare.push(buffer);
+                }
+            });
+        }
+    }
+
+    fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<WriterNews> {
+        loop {
+            if self.outbox.is_overflowed() && !self.overflowed {
+                // Whoever reads nothing is cut off now, not when its socket takes bytes again.
+                self.overflowed = true;
+                return Poll::Ready(WriterNews::Overflowed);
+            }
+            match self.poll_write_all(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(WriterNews::Lost(error)),
+                Poll::Pending if !self.stalled => {
+                    self.stalled = true;
+                    return Poll::Ready(WriterNews::Stalled);
+                }
+                Poll::Pending => {
+                    self.outbox.register_stalled();
+                    return Poll::Pending;
+                }
+            }
+            if self.closing {
+                // The reader tells when the other side is done too.
+                return match ready!(Pin::new(&mut self.io).poll_shutdown(cx)) {
+                    Ok(()) => Poll::Pending,
+                    Err(error) => Poll::Ready(WriterNews::Lost(error)),
+                };
+            }
+            if self.turn >= TURN {
+                self.turn = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let now = self.clock.now();
+            if let Err(news) = self.seal(now) {
+                return Poll::Ready(news);
+            }
+            if self.buffer.is_empty() {
+                self.give_back_buffer();
+                return self.poll_paced(now);
+            }
+        }
+    }
+
+    /// Nothing may go now; whether something may later, which the actor's timer must know.
+    fn poll_paced(&mut self, now: Time) -> Poll<WriterNews> {
+        let paced = self.outbox.ready_at(now);
+        let told = std::mem::replace(&mut self.paced, paced);
+        if paced.is_some() && paced != told {
+            return Poll::Ready(WriterNews::Paced);
+        }
+        Poll::Pending
+    }
+}
+
+impl Stream for Writer {
+    type Item = WriterNews;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WriterNews>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        // Registered first, so that a push between the look and the wait isn't missed.
+        self.outbox.register(cx);
+        let news = ready!(self.poll_news(cx));
+        self.ended = matches!(news, WriterNews::Lost(_) | WriterNews::KeysUsedUp);
+        Poll::Ready(Some(news))
+    }
+}
