@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rand::Rng;
 
 use super::*;
 use crate::messages::{GossipHeader, Outgoing, Signed, Topic};
 
 mod hostile;
+mod lazy;
+mod slots;
 mod stories;
 
 pub(super) const NET: NetworkId = NetworkId([9; 32]);
@@ -28,7 +29,7 @@ pub(super) fn validator_key(n: usize) -> Keypair {
 }
 
 enum Event {
-    Message(usize, Inbound),
+    Message(usize, usize, Inbound),
     Verified(usize, VerdictTicket, bool),
     Verdict(usize, VerdictTicket, Verdict),
 }
@@ -52,6 +53,7 @@ pub(super) struct Network {
     pub(super) rng: ChaCha8Rng,
     pub(super) penalties: Vec<(usize, usize, RelayFault)>,
     pub(super) counts: BTreeMap<DropReason, usize>,
+    pub(super) credits: BTreeMap<Delivery, usize>,
     pub(super) sends: BTreeMap<(usize, MessageId), usize>,
 }
 
@@ -86,6 +88,7 @@ impl Network {
             rng: ChaCha8Rng::seed_from_u64(seed),
             penalties: Vec::new(),
             counts: BTreeMap::new(),
+            credits: BTreeMap::new(),
             sends: BTreeMap::new(),
         }
     }
@@ -116,21 +119,33 @@ impl Network {
                 validator: self.nodes[other].relay.validator,
                 outbound,
             };
-            self.step(own, |relay, now, out| relay.on_peer_up(now, info, out));
+            let slot = self.step(own, |relay, now, out| relay.on_peer_up(now, info, out));
+            assert!(slot.is_some());
         }
     }
 
     pub(super) fn unlink(&mut self, a: usize, b: usize) {
         if self.links.remove(&(a.min(b), a.max(b))) {
             for (own, other) in [(a, b), (b, a)] {
-                let peer = keypair(other).node_id();
-                self.step(own, |relay, now, out| relay.on_peer_down(now, peer, out));
+                let slot = self.slot(own, other);
+                self.step(own, |relay, now, out| relay.on_peer_down(now, slot, out));
             }
         }
     }
 
     pub(super) fn linked(&self, a: usize, b: usize) -> bool {
         self.links.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// The slot that node `of` has at node `at`.
+    pub(super) fn slot(&self, at: usize, of: usize) -> PeerSlot {
+        self.nodes[at].relay.slot(&keypair(of).node_id()).unwrap()
+    }
+
+    /// The nodes behind slots of node `at`.
+    pub(super) fn nodes_of(&self, at: usize, set: &PeerSet) -> BTreeSet<usize> {
+        let peers = &self.nodes[at].relay.peers;
+        set.iter().map(|slot| self.index[&peers.get(slot).unwrap().node]).collect()
     }
 
     /// Tells every node the record of every other.
@@ -159,6 +174,14 @@ impl Network {
         for action in out {
             self.perform(node, action);
         }
+        let counts = &mut self.counts;
+        self.nodes[node].relay.take_counts(&mut |_, reason, count| {
+            *counts.entry(reason).or_default() += count as usize;
+        });
+        let credits = &mut self.credits;
+        self.nodes[node].relay.take_credits(&mut |_, _, delivery, count| {
+            *credits.entry(delivery).or_default() += count as usize;
+        });
         result
     }
 
@@ -166,11 +189,10 @@ impl Network {
         match action {
             Action::Send { to, id, message } => {
                 assert!(message.body.len() <= message.kind.row().body_max);
-                for peer in to {
+                for peer in self.nodes_of(node, &to) {
                     if let Some(id) = id {
                         *self.sends.entry((node, id)).or_default() += 1;
                     }
-                    let peer = self.index[&peer];
                     self.transmit(node, peer, message.clone());
                 }
             }
@@ -193,8 +215,6 @@ impl Network {
             Action::Penalise { peer, fault, .. } => {
                 self.penalties.push((node, self.index[&peer], fault));
             }
-            Action::Credit { .. } => {}
-            Action::Count { reason, .. } => *self.counts.entry(reason).or_default() += 1,
         }
     }
 
@@ -206,7 +226,6 @@ impl Network {
         let at = self.now.plus(latency).max(last);
         self.arrivals.insert((from, to), at);
         let inbound = Inbound {
-            peer: keypair(from).node_id(),
             kind: message.kind,
             id: MessageId::of(message.kind, topic_of(&message.header), &message.body),
             header: message.header,
@@ -214,7 +233,7 @@ impl Network {
             first_byte: at,
         };
         self.sequence += 1;
-        self.events.insert((at, self.sequence), Event::Message(to, inbound));
+        self.events.insert((at, self.sequence), Event::Message(from, to, inbound));
     }
 
     fn later(&mut self, span: u64, event: Event) {
@@ -244,8 +263,7 @@ impl Network {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Message(to, message) => {
-                let from = self.index[&message.peer];
+            Event::Message(from, to, message) => {
                 if !self.linked(from, to) {
                     return;
                 }
@@ -253,7 +271,8 @@ impl Network {
                     let Inbound { kind, header, body, .. } = message;
                     self.nodes[to].heard.push((from, Outgoing { kind, header, body }));
                 } else {
-                    self.step(to, |relay, now, out| relay.on_message(now, now, message, out));
+                    let slot = self.slot(to, from);
+                    self.step(to, |relay, now, out| relay.on_message(now, now, slot, message, out));
                 }
             }
             Event::Verified(node, ticket, valid) => {

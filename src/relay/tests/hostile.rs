@@ -287,25 +287,33 @@ proptest! {
         let mut net = Network::new(2, 2, 1);
         net.nodes[1].hostile = true;
         net.link(0, 1);
+        let slot = net.slot(0, 1);
         let relay = &mut net.nodes[0].relay;
-        let (mut out, mut now) = (Vec::new(), START);
+        let (mut out, mut now, mut tickets) = (Vec::new(), START, Vec::new());
         for ((kind, header, body), jump) in messages {
             let kind = crate::kinds::KINDS[usize::from(kind) % crate::kinds::KINDS.len()].kind;
             now = now.plus(jump % 5_000);
             let message = Inbound {
-                peer: keypair(1).node_id(),
                 kind,
                 id: MessageId::of(kind, Topic(0), &body),
                 header: header.into(),
                 body: body.into(),
                 first_byte: now,
             };
-            relay.on_message(now, Time(jump), message, &mut out);
-            relay.on_verdict(now, VerdictTicket(jump % 50), Verdict::Accept, &mut out);
-            relay.on_verified(now, VerdictTicket(jump % 50), jump % 2 == 0, &mut out);
+            relay.on_message(now, Time(jump), slot, message, &mut out);
+            // The tickets given lately, for the right stage and for the wrong one; and any.
+            for action in std::mem::take(&mut out) {
+                if let Action::Judge { ticket, .. } | Action::Verify { ticket, .. } = action {
+                    tickets.push(ticket);
+                }
+            }
+            let lately = tickets.len().saturating_sub(jump as usize % 3 + 1);
+            let ticket = tickets.get(lately).copied().unwrap_or(VerdictTicket(jump));
+            relay.on_verdict(now, ticket, Verdict::Accept, &mut out);
+            relay.on_verified(now, ticket, jump % 2 == 0, &mut out);
             relay.on_deadline(now, &mut out);
         }
-        relay.on_peer_down(now, keypair(1).node_id(), &mut out);
+        relay.on_peer_down(now, slot, &mut out);
         for _ in 0..1_000 {
             now = now.plus(1_000);
             relay.on_deadline(now, &mut out);
@@ -313,6 +321,6 @@ proptest! {
         prop_assert_eq!(relay.status().pending, 0);
         prop_assert_eq!(relay.status().cache_bytes, 0);
         prop_assert_eq!(relay.asks.len(), 0);
-        prop_assert_eq!(relay.seen.len(), 0);
+        prop_assert_eq!(relay.table.len(), 0);
     }
 }
