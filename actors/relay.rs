@@ -12,7 +12,7 @@ use peerstage_core::{
     lanes::Pushed,
     manager::SessionId,
     messages::{MessageId, Outgoing, Signed},
-    relay::{self, Action, DropReason, Inbound, Relay, VerdictTicket},
+    relay::{self, Action, DropReason, Inbound, PeerSet, PeerSlot, Relay, VerdictTicket},
     time::Time,
 };
 
@@ -62,7 +62,9 @@ pub(crate) struct RelayInputs {
 pub struct MessageRelay {
     machine: Relay,
     network: NetworkId,
-    peers: BTreeMap<NodeId, (SessionId, Outbox)>,
+    peers: BTreeMap<NodeId, (SessionId, PeerSlot)>,
+    /// By slot.
+    outboxes: Vec<Option<Outbox>>,
     links: RelayLinks,
     inputs: Option<RelayInputs>,
     verified: Queue<Verified>,
@@ -101,6 +103,7 @@ impl MessageRelay {
             machine,
             network,
             peers: BTreeMap::new(),
+            outboxes: Vec::new(),
             links,
             verified: inputs.verified.0.clone(),
             inputs: Some(inputs),
@@ -114,41 +117,30 @@ impl MessageRelay {
         }
     }
 
-    fn send(&mut self, to: Vec<NodeId>, id: Option<MessageId>, message: &Outgoing) {
+    fn send(&mut self, to: &PeerSet, id: Option<MessageId>, message: &Outgoing) {
         let kind = message.kind;
-        for peer in to {
-            let pushed = self.peers.get(&peer).map(|(_, outbox)| outbox.push(message.clone()));
+        for slot in to.iter() {
+            let outbox = self.outboxes.get(slot.index()).and_then(Option::as_ref);
+            let pushed = outbox.map(|outbox| outbox.push(message.clone()));
             if matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_))) {
                 self.counts.of(kind).sent += 1;
                 continue;
             }
             self.refused += 1;
             if let Some(id) = id {
-                // Only bookkeeping: the machine orders nothing for a refused message.
-                let mut orders = Vec::new();
-                self.machine.on_queue_result(peer, kind, id, false, &mut orders);
-                for order in orders {
-                    self.count_order(&order);
-                }
+                self.machine.on_queue_result(slot, kind, id, false);
             }
         }
     }
 
-    fn count_order(&mut self, order: &Action) {
-        if let Action::Count { kind, reason } = order {
-            self.count(*kind, *reason);
-        }
-    }
-
-    fn count(&mut self, kind: Kind, reason: DropReason) {
-        if reason == DropReason::Duplicate {
-            self.counts.of(kind).duplicates += 1;
-        }
-        *self.counts.drops.entry(reason.name()).or_default() += 1;
-        metrics::counter!(
-            "peerstage_relay_not_done_total", "kind" => kind.name(), "reason" => reason.name()
-        )
-        .increment(1);
+    /// Takes what the machine counted since the last batch.
+    fn take_tallies(&mut self) {
+        let MessageRelay { machine, counts, links, .. } = self;
+        machine.take_counts(&mut |kind, reason, count| counts.dropped(kind, reason, count));
+        machine.take_credits(&mut |peer, kind, delivery, count| {
+            let seen = Observation::Delivered { peer, kind, delivery, count };
+            let _ = links.observations.push(seen);
+        });
     }
 
     fn judge(&mut self, ticket: VerdictTicket, message: relay::Delivered) {
@@ -186,44 +178,64 @@ impl MessageRelay {
             actor.machine.on_wall(now, wall);
             order(&mut actor.machine, now, out)
         })?;
-        let lazy = self.refused;
-        let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(lazy);
-        Ok(Delivery { queued, lazy, dropped: 0 })
+        self.take_tallies();
+        let refused = self.refused;
+        let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(refused);
+        Ok(Delivery { queued, lazy: refused + sent.announced.len(), dropped: 0 })
     }
 
     fn peer_up(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
         let PeerUp { session, info, noise_key, outbox } = up;
-        self.peers.insert(info.peer, (session, outbox));
-        step(self, ctx, |actor, now, out| {
+        let slot = step(self, ctx, |actor, now, out| {
             actor.machine.on_record(info.peer, noise_key);
-            actor.machine.on_peer_up(now, info, out);
+            // What is ordered for the new peer finds its outbox: orders are carried out after this.
+            let slot = actor.machine.on_peer_up(now, info, out)?;
+            if actor.outboxes.len() <= slot.index() {
+                actor.outboxes.resize_with(slot.index() + 1, || None);
+            }
+            actor.outboxes[slot.index()] = Some(outbox);
+            Some(slot)
         });
+        if let Some(slot) = slot {
+            let before = self.peers.insert(info.peer, (session, slot));
+            self.forget(before.map(|(_, slot)| slot));
+        }
+    }
+
+    fn forget(&mut self, slot: Option<PeerSlot>) {
+        if let Some(outbox) = slot.and_then(|slot| self.outboxes.get_mut(slot.index())) {
+            *outbox = None;
+        }
     }
 
     fn peer_down(&mut self, peer: NodeId, session: SessionId, ctx: &mut Context<Self>) {
-        if self.peers.get(&peer).is_some_and(|(current, _)| *current == session) {
+        let Some((current, slot)) = self.peers.get(&peer).copied() else { return };
+        if current == session {
             self.peers.remove(&peer);
-            step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, peer, out));
+            self.forget(Some(slot));
+            step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, slot, out));
         }
     }
 
     fn arrived(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
         let Arrival { session, peer, message, id, permit } = arrival;
-        if self.peers.get(&peer).is_none_or(|(current, _)| *current != session) {
-            return self.count(message.kind, DropReason::UnknownPeer);
-        }
+        let current = self.peers.get(&peer).filter(|(current, _)| *current == session);
+        let Some(slot) = current.map(|(_, slot)| *slot) else {
+            return self.counts.dropped(message.kind, DropReason::UnknownPeer, 1);
+        };
         let id = id.unwrap_or(MessageId([0; 32]));
         self.permit = Some(permit);
         let wall = self.clock.wall();
         let inbound = Inbound {
-            peer,
             kind: message.kind,
             header: message.header,
             body: message.body,
             id,
             first_byte: message.first_byte,
         };
-        step(self, ctx, |actor, now, out| actor.machine.on_message(now, wall, inbound, out));
+        step(self, ctx, |actor, now, out| {
+            actor.machine.on_message(now, wall, slot, inbound, out);
+        });
         self.permit = None;
     }
 
@@ -272,11 +284,12 @@ impl Shell for MessageRelay {
 
     fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
         self.machine.on_deadline(now, out);
+        self.take_tallies();
     }
 
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
-            Action::Send { to, id, message } => self.send(to, id, &message),
+            Action::Send { to, id, message } => self.send(&to, id, &message),
             Action::Verify { ticket, kind, body } => self.verify(ticket, kind, body),
             Action::Judge { ticket, message } => self.judge(ticket, message),
             Action::Deliver(message) => {
@@ -287,11 +300,6 @@ impl Shell for MessageRelay {
                 let fault = fault_of(fault);
                 let _ = self.links.observations.push(Observation::Fault { peer, fault });
             }
-            Action::Credit { peer, kind, delivery } => {
-                let seen = Observation::Delivered { peer, kind, delivery };
-                let _ = self.links.observations.push(seen);
-            }
-            Action::Count { kind, reason } => self.count(kind, reason),
         }
     }
 }

@@ -351,13 +351,7 @@ impl Relay {
         self.origins.sweep(oldest, &self.validators);
     }
 
-    fn penalise(
-        &self,
-        slot: PeerSlot,
-        fault: RelayFault,
-        detail: &str,
-        out: &mut Vec<Action>,
-    ) {
+    fn penalise(&self, slot: PeerSlot, fault: RelayFault, detail: &str, out: &mut Vec<Action>) {
         if let Some(peer) = self.peers.had(slot).map(|peer| peer.node) {
             out.push(Action::Penalise { peer, fault, detail: detail.to_owned() });
         }

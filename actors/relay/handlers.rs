@@ -24,6 +24,7 @@ impl StreamHandler<Vec<FromPeer>> for MessageRelay {
                 FromPeer::Mark(reached) => drop(reached.send(())),
             }
         }
+        self.take_tallies();
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
@@ -35,6 +36,7 @@ impl StreamHandler<Vec<Judged>> for MessageRelay {
         for judged in verdicts {
             self.judged(judged, ctx);
         }
+        self.take_tallies();
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
@@ -48,6 +50,7 @@ impl StreamHandler<Vec<Verified>> for MessageRelay {
             step(self, ctx, |actor, now, out| actor.machine.on_verified(now, ticket, valid, out));
             self.permit = None;
         }
+        self.take_tallies();
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
@@ -118,6 +121,7 @@ impl Handler<CountsQuery> for MessageRelay {
 
     fn handle(&mut self, CountsQuery: CountsQuery, _: &mut Context<Self>) -> Self::Result {
         fault_point("MessageRelay::CountsQuery");
+        self.take_tallies();
         MessageResult(self.counts.clone())
     }
 }

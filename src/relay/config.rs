@@ -61,7 +61,7 @@ pub struct RelayConfig {
 pub struct EagerConfig {
     /// Of transactions.
     pub transactions: usize,
-    /// Of blocks from [`SMALL_BLOCK_BYTES`] on.
+    /// Of blocks of 8 KiB or more.
     pub blocks: usize,
     /// Of shorter blocks.
     pub small_blocks: usize,
@@ -70,7 +70,7 @@ pub struct EagerConfig {
 }
 
 /// A shorter block is a small one, bytes: it costs hardly more than its announcement's round trip.
-pub const SMALL_BLOCK_BYTES: usize = 8 * 1024;
+const SMALL_BLOCK_BYTES: usize = 8 * 1024;
 
 /// Announcing, asking and serving.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

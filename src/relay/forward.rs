@@ -118,7 +118,14 @@ impl Relay {
     }
 
     /// Our own message counts as seen and can be served.
-    fn keep_own(&mut self, now: Time, kind: Kind, topic: Topic, id: MessageId, body: &Bytes) -> u32 {
+    fn keep_own(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        topic: Topic,
+        id: MessageId,
+        body: &Bytes,
+    ) -> u32 {
         if let Some(signed) = Signed::parse(body).filter(|_| kind.row().signed) {
             self.origins.insert(signed.origin, signed.stamp, id);
         }

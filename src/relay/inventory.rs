@@ -5,7 +5,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Action, DropReason, Relay, RelayFault, peer_set::{PeerSet, PeerSlot}};
+use super::{
+    Action, DropReason, Relay, RelayFault,
+    peer_set::{PeerSet, PeerSlot},
+};
 use crate::{
     kinds::Kind,
     messages::{MessageId, Outgoing},

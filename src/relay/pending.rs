@@ -92,7 +92,9 @@ impl Pending {
 
     fn first(&self) -> Option<(Time, VerdictTicket, Stage)> {
         let firsts = self.orders.iter().filter_map(|order| self.waiting.get(order.first()?));
-        firsts.map(|(ticket, waiting)| (waiting.deadline, *ticket, waiting.stage)).min_by_key(|w| w.0)
+        firsts
+            .map(|(ticket, waiting)| (waiting.deadline, *ticket, waiting.stage))
+            .min_by_key(|w| w.0)
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {

@@ -4,8 +4,7 @@
 use bytes::Bytes;
 
 use super::{
-    Action, Delivered, Delivery, DropReason, Inbound, Relay, RelayFault,
-    peer_set::PeerSlot,
+    Action, Delivered, Delivery, DropReason, Inbound, Relay, RelayFault, peer_set::PeerSlot,
     table::State,
 };
 use crate::{
@@ -257,13 +256,7 @@ impl Relay {
     }
 
     /// Drops a message without a verdict: it may come again.
-    pub(super) fn let_go(
-        &mut self,
-        now: Time,
-        entry: Option<u32>,
-        kind: Kind,
-        reason: DropReason,
-    ) {
+    pub(super) fn let_go(&mut self, now: Time, entry: Option<u32>, kind: Kind, reason: DropReason) {
         self.drops.add(kind, reason);
         if let Some(entry) = entry {
             self.table.set(now, entry, State::Loose);

@@ -87,7 +87,6 @@ impl Credits {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

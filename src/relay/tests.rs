@@ -55,6 +55,12 @@ pub(super) struct Network {
     pub(super) counts: BTreeMap<DropReason, usize>,
     pub(super) credits: BTreeMap<Delivery, usize>,
     pub(super) sends: BTreeMap<(usize, MessageId), usize>,
+    /// How many of these answered a question.
+    pub(super) served: usize,
+    /// Ids announced, and the announcements of them that found them there already.
+    pub(super) told: usize,
+    pub(super) told_in_vain: usize,
+    answering: bool,
 }
 
 impl Network {
@@ -90,6 +96,10 @@ impl Network {
             counts: BTreeMap::new(),
             credits: BTreeMap::new(),
             sends: BTreeMap::new(),
+            served: 0,
+            told: 0,
+            told_in_vain: 0,
+            answering: false,
         }
     }
 
@@ -190,8 +200,12 @@ impl Network {
             Action::Send { to, id, message } => {
                 assert!(message.body.len() <= message.kind.row().body_max);
                 for peer in self.nodes_of(node, &to) {
+                    if message.kind == Kind::Have {
+                        self.tell(node, peer, &message.body);
+                    }
                     if let Some(id) = id {
                         *self.sends.entry((node, id)).or_default() += 1;
+                        self.served += usize::from(self.answering);
                     }
                     self.transmit(node, peer, message.clone());
                 }
@@ -215,6 +229,20 @@ impl Network {
             Action::Penalise { peer, fault, .. } => {
                 self.penalties.push((node, self.index[&peer], fault));
             }
+        }
+    }
+
+    /// An announcement goes to a peer that is not known to have any of it.
+    fn tell(&mut self, from: usize, to: usize, body: &Bytes) {
+        let (slot, back) = (self.slot(from, to), self.slot(to, from));
+        for (_, id) in inventory::read(body).unwrap() {
+            self.told += 1;
+            let table = &self.nodes[from].relay.table;
+            let entry = table.find(&id).and_then(|at| table.get(at));
+            assert!(entry.is_none_or(|entry| !entry.has.contains(slot)), "it has it");
+            let table = &self.nodes[to].relay.table;
+            let entry = table.find(&id).and_then(|at| table.get(at));
+            self.told_in_vain += usize::from(entry.is_some_and(|entry| entry.has.contains(back)));
         }
     }
 
@@ -272,7 +300,9 @@ impl Network {
                     self.nodes[to].heard.push((from, Outgoing { kind, header, body }));
                 } else {
                     let slot = self.slot(to, from);
+                    self.answering = message.kind == Kind::Want;
                     self.step(to, |relay, now, out| relay.on_message(now, now, slot, message, out));
+                    self.answering = false;
                 }
             }
             Event::Verified(node, ticket, valid) => {
