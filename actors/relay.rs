@@ -193,7 +193,9 @@ impl MessageRelay {
             if actor.outboxes.len() <= slot.index() {
                 actor.outboxes.resize_with(slot.index() + 1, || None);
             }
-            actor.outboxes[slot.index()] = Some(outbox);
+            if let Some(place) = actor.outboxes.get_mut(slot.index()) {
+                *place = Some(outbox);
+            }
             Some(slot)
         });
         if let Some(slot) = slot {

@@ -7,6 +7,7 @@ use super::*;
 struct Cost {
     pushed: usize,
     served: usize,
+    /// Ids announced.
     told: usize,
 }
 
@@ -62,6 +63,7 @@ fn every_node_gets_every_transaction_for_few_pushes() {
         let lazy = cost(Kind::Transaction, 256, seed, EagerConfig::default());
         eprintln!("transactions {lazy:?}");
         assert!(lazy.pushed <= 260 && lazy.pushed + lazy.served <= 300, "{lazy:?}");
+        assert!(lazy.told <= 600, "of eight neighbours two are pushed to: {lazy:?}");
     }
     let flood = cost(Kind::Transaction, 256, 0, ALL);
     eprintln!("flood {flood:?}");
