@@ -56,7 +56,7 @@ const ALL: EagerConfig = EagerConfig {
     custom: usize::MAX,
 };
 
-/// Bodies pushed for each delivery: 2.6 at most, of about 4.8 without laziness.
+/// Bodies pushed for each delivery: 2.6 at most, where flooding takes 4 at least.
 #[test]
 fn every_node_gets_every_transaction_for_few_pushes() {
     for seed in 0..2 {
