@@ -3,10 +3,7 @@
 mod handlers;
 mod messages;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix::{AsyncContext, Context, Recipient};
 use peerstage_core::{
@@ -15,7 +12,7 @@ use peerstage_core::{
     lanes::Pushed,
     manager::SessionId,
     messages::{MessageId, Outgoing, Signed},
-    relay::{self, Action, DropReason, Inbound, Relay, VerdictTicket},
+    relay::{self, Action, DropReason, Inbound, PeerSet, PeerSlot, Relay, VerdictTicket},
     time::Time,
 };
 
@@ -68,20 +65,28 @@ pub(crate) struct RelayInputs {
     pub(crate) verified: (Queue<Verified>, QueueStream<Verified>),
 }
 
+/// What the machine says of an order of the chain.
+type Ordering = Result<relay::Broadcast, relay::RelayError>;
+
 /// The actor.
 pub struct MessageRelay {
     machine: Relay,
     network: NetworkId,
-    peers: BTreeMap<NodeId, (SessionId, Outbox)>,
+    peers: BTreeMap<NodeId, (SessionId, PeerSlot)>,
+    /// By slot.
+    outboxes: Vec<Option<Outbox>>,
     links: RelayLinks,
     inputs: Option<RelayInputs>,
     verified: Queue<Verified>,
     workers: Workers,
     counts: Counts,
-    /// The permit of the message that is being looked at.
+    /// The permit of the read that is being looked at.
     permit: Option<Arc<BytePermit>>,
     /// Peers whose writers are to be woken when the step is done.
-    touched: BTreeSet<NodeId>,
+    touched: PeerSet,
+    /// What the step hands to the bridges.
+    to_blockchain: Vec<Judge>,
+    to_consensus: Vec<Judge>,
     /// Sends of the current step that found a full queue.
     refused: usize,
     timer: Timer,
@@ -114,13 +119,16 @@ impl MessageRelay {
             machine,
             network,
             peers: BTreeMap::new(),
+            outboxes: Vec::new(),
             links,
             verified: inputs.verified.0.clone(),
             inputs: Some(inputs),
             workers,
             counts: Counts::default(),
             permit: None,
-            touched: BTreeSet::new(),
+            touched: PeerSet::default(),
+            to_blockchain: Vec::new(),
+            to_consensus: Vec::new(),
             refused: 0,
             timer: Timer::default(),
             clock,
@@ -128,50 +136,38 @@ impl MessageRelay {
         }
     }
 
-    fn send(&mut self, to: Vec<NodeId>, id: Option<MessageId>, message: &Outgoing) {
+    fn send(&mut self, to: &PeerSet, id: Option<MessageId>, message: &Outgoing) {
         let kind = message.kind;
-        for peer in to {
-            let outbox = self.peers.get(&peer).map(|(_, outbox)| outbox);
+        for slot in to.iter() {
+            let outbox = self.outboxes.get(slot.index()).and_then(Option::as_ref);
             let pushed = outbox.map(|outbox| outbox.push_quietly(message.clone()));
-            self.touched.insert(peer);
+            self.touched.insert(slot);
             if matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_))) {
                 self.counts.of(kind).sent += 1;
                 continue;
             }
             self.refused += 1;
             if let Some(id) = id {
-                // Only bookkeeping: the machine orders nothing for a refused message.
-                let mut orders = Vec::new();
-                self.machine.on_queue_result(peer, kind, id, false, &mut orders);
-                for order in orders {
-                    self.count_order(&order);
-                }
+                self.machine.on_queue_result(slot, kind, id, false);
             }
         }
     }
 
-    fn count_order(&mut self, order: &Action) {
-        if let Action::Count { kind, reason } = order {
-            self.count(*kind, *reason);
-        }
-    }
-
-    fn count(&mut self, kind: Kind, reason: DropReason) {
-        if reason == DropReason::Duplicate {
-            self.counts.of(kind).duplicates += 1;
-        }
-        *self.counts.drops.entry(reason.name()).or_default() += 1;
-        metrics::counter!(
-            "peerstage_relay_not_done_total", "kind" => kind.name(), "reason" => reason.name()
-        )
-        .increment(1);
+    /// Takes what the machine counted since the last batch.
+    fn take_tallies(&mut self) {
+        let MessageRelay { machine, counts, links, .. } = self;
+        machine.take_counts(&mut |kind, reason, count| counts.dropped(kind, reason, count));
+        machine.take_credits(&mut |peer, kind, delivery, count| {
+            let seen = Observation::Delivered { peer, kind, delivery, count };
+            let _ = links.observations.push(seen);
+        });
     }
 
     fn judge(&mut self, ticket: VerdictTicket, message: relay::Delivered) {
         self.counts.of(message.kind).received += 1;
-        let bridge =
-            if message.kind.row().signed { &self.links.consensus } else { &self.links.blockchain };
-        let _ = bridge.push(Judge { ticket, message, permit: self.permit.clone() });
+        let signed = message.kind.row().signed;
+        let bridge = if signed { &mut self.to_consensus } else { &mut self.to_blockchain };
+        bridge.push(Judge { ticket, message, permit: self.permit.clone() });
     }
 
     fn verify(&mut self, ticket: VerdictTicket, kind: Kind, body: bytes::Bytes) {
@@ -190,11 +186,7 @@ impl MessageRelay {
     fn order(
         &mut self,
         ctx: &mut Context<Self>,
-        order: impl FnOnce(
-            &mut Relay,
-            Time,
-            &mut Vec<Action>,
-        ) -> Result<relay::Broadcast, relay::RelayError>,
+        order: impl FnOnce(&mut Relay, Time, &mut Vec<Action>) -> Ordering,
     ) -> Result<Delivery, SendError> {
         self.refused = 0;
         let wall = self.clock.wall();
@@ -202,72 +194,99 @@ impl MessageRelay {
             actor.machine.on_wall(now, wall);
             order(&mut actor.machine, now, out)
         })?;
-        let lazy = self.refused;
-        let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(lazy);
-        Ok(Delivery { queued, lazy, dropped: 0 })
+        let refused = self.refused;
+        let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(refused);
+        Ok(Delivery { queued, lazy: refused + sent.announced.len(), dropped: 0 })
     }
 
     fn peer_up(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
         let PeerUp { session, info, noise_key, outbox } = up;
         self.links.directory.insert(info.peer, session, outbox.clone());
-        self.peers.insert(info.peer, (session, outbox));
-        step(self, ctx, |actor, now, out| {
+        let slot = step(self, ctx, |actor, now, out| {
             actor.machine.on_record(info.peer, noise_key);
-            actor.machine.on_peer_up(now, info, out);
+            // What is ordered for the new peer finds its outbox: orders are carried out after this.
+            let slot = actor.machine.on_peer_up(now, info, out)?;
+            if actor.outboxes.len() <= slot.index() {
+                actor.outboxes.resize_with(slot.index() + 1, || None);
+            }
+            if let Some(place) = actor.outboxes.get_mut(slot.index()) {
+                *place = Some(outbox);
+            }
+            Some(slot)
         });
+        if let Some(slot) = slot {
+            let before = self.peers.insert(info.peer, (session, slot));
+            self.forget(before.map(|(_, slot)| slot));
+        }
+    }
+
+    fn forget(&mut self, slot: Option<PeerSlot>) {
+        if let Some(outbox) = slot.and_then(|slot| self.outboxes.get_mut(slot.index())) {
+            *outbox = None;
+        }
     }
 
     fn peer_down(&mut self, peer: NodeId, session: SessionId, ctx: &mut Context<Self>) {
         self.links.directory.remove(&peer, session);
-        if self.peers.get(&peer).is_some_and(|(current, _)| *current == session) {
+        let Some((current, slot)) = self.peers.get(&peer).copied() else { return };
+        if current == session {
             self.peers.remove(&peer);
-            step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, peer, out));
+            self.forget(Some(slot));
+            step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, slot, out));
         }
     }
 
     /// All that one read of a peer brought is one step.
     fn arrived(&mut self, arrivals: Arrivals, ctx: &mut Context<Self>) {
         let Arrivals { session, peer, messages, permit } = arrivals;
-        let current = self.peers.get(&peer).is_some_and(|(current, _)| *current == session);
+        let current = self.peers.get(&peer).filter(|(current, _)| *current == session);
+        let Some(slot) = current.map(|(_, slot)| *slot) else {
+            for Arrival { message, .. } in messages {
+                self.counts.dropped(message.kind, DropReason::UnknownPeer, 1);
+            }
+            return;
+        };
         self.permit = Some(permit);
         let wall = self.clock.wall();
         step(self, ctx, |actor, now, out| {
             for Arrival { message, id } in messages {
-                if !current {
-                    actor.count(message.kind, DropReason::UnknownPeer);
-                    continue;
-                }
                 let inbound = Inbound {
-                    peer,
                     kind: message.kind,
                     header: message.header,
                     body: message.body,
                     id: id.unwrap_or(MessageId([0; 32])),
                     first_byte: message.first_byte,
                 };
-                actor.machine.on_message(now, wall, inbound, out);
+                actor.machine.on_message(now, wall, slot, inbound, out);
             }
         });
         self.permit = None;
     }
 
-    fn judged(&mut self, judged: Judged, ctx: &mut Context<Self>) {
-        let Judged { ticket, verdict, about } = judged;
-        if let Some(about) = about {
-            let counts = self.counts.of(about.kind);
-            match &verdict {
-                Verdict::Accept => counts.accepted += 1,
-                Verdict::Reject(_) => counts.rejected += 1,
-                Verdict::Ignore => {}
+    /// All the verdicts that came together are one step.
+    fn judged(&mut self, verdicts: Vec<Judged>, ctx: &mut Context<Self>) {
+        let watched = self.links.subscribers.is_watched();
+        step(self, ctx, |actor, now, out| {
+            for Judged { ticket, verdict, about } in verdicts {
+                if let Some(about) = about {
+                    actor.count_verdict(&about, &verdict);
+                    if watched {
+                        actor.tell_received(&about, &verdict);
+                    }
+                }
+                if ticket != DELIVERED {
+                    actor.machine.on_verdict(now, ticket, verdict.into(), out);
+                }
             }
-            if self.links.subscribers.is_watched() {
-                self.tell_received(&about, &verdict);
-            }
-        }
-        if ticket != DELIVERED {
-            step(self, ctx, |actor, now, out| {
-                actor.machine.on_verdict(now, ticket, verdict.into(), out)
-            });
+        });
+    }
+
+    fn count_verdict(&mut self, about: &About, verdict: &Verdict) {
+        let counts = self.counts.of(about.kind);
+        match verdict {
+            Verdict::Accept => counts.accepted += 1,
+            Verdict::Reject(_) => counts.rejected += 1,
+            Verdict::Ignore => {}
         }
     }
 
@@ -304,18 +323,25 @@ impl Shell for MessageRelay {
         self.machine.on_deadline(now, out);
     }
 
-    /// Writers are woken once for all that the step put into their queues.
+    /// Everybody whom the step has work for is woken once.
     fn settle(&mut self, _: Time, _: &mut Context<Self>) {
-        for peer in std::mem::take(&mut self.touched) {
-            if let Some((_, outbox)) = self.peers.get(&peer) {
+        self.take_tallies();
+        for slot in std::mem::take(&mut self.touched).iter() {
+            if let Some(outbox) = self.outboxes.get(slot.index()).and_then(Option::as_ref) {
                 outbox.wake();
             }
+        }
+        if !self.to_blockchain.is_empty() {
+            self.links.blockchain.push_all(std::mem::take(&mut self.to_blockchain));
+        }
+        if !self.to_consensus.is_empty() {
+            self.links.consensus.push_all(std::mem::take(&mut self.to_consensus));
         }
     }
 
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
-            Action::Send { to, id, message } => self.send(to, id, &message),
+            Action::Send { to, id, message } => self.send(&to, id, &message),
             Action::Verify { ticket, kind, body } => self.verify(ticket, kind, body),
             Action::Judge { ticket, message } => self.judge(ticket, message),
             Action::Deliver(message) => {
@@ -326,11 +352,6 @@ impl Shell for MessageRelay {
                 let fault = fault_of(fault);
                 let _ = self.links.observations.push(Observation::Fault { peer, fault });
             }
-            Action::Credit { peer, kind, delivery } => {
-                let seen = Observation::Delivered { peer, kind, delivery };
-                let _ = self.links.observations.push(seen);
-            }
-            Action::Count { kind, reason } => self.count(kind, reason),
         }
     }
 }

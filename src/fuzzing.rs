@@ -16,7 +16,7 @@ use crate::{
         validator_proof_message,
     },
     record::SignedRecord,
-    relay::{self, Inbound, PeerInfo, Relay, RelayConfig, Verdict},
+    relay::{self, Inbound, PeerInfo, PeerSet, Relay, RelayConfig, Verdict},
     requests::{RequestConfig, Requests},
     time::Time,
 };
@@ -166,11 +166,11 @@ fn relayed(kind: Kind, header: Header, body: Bytes) {
         (Relay::new(RelayConfig::default(), NET, own(), Some(own().public()), [4; 32]), Vec::new());
     relay.set_validators([own().public()].into());
     let info = PeerInfo { peer: REMOTE, validator: Some(own().public()), outbound: false };
-    relay.on_peer_up(NOW, info, &mut out);
+    let Some(slot) = relay.on_peer_up(NOW, info, &mut out) else { return };
     let id = MessageId::of(kind, Topic(0), &body);
-    let message = Inbound { peer: REMOTE, kind, header, body, id, first_byte: NOW };
+    let message = Inbound { kind, header, body, id, first_byte: NOW };
     for now in [NOW, NOW.plus(1)] {
-        relay.on_message(now, now, message.clone(), &mut out);
+        relay.on_message(now, now, slot, message.clone(), &mut out);
     }
     let mut judged = 0;
     for action in std::mem::take(&mut out) {
@@ -180,7 +180,9 @@ fn relayed(kind: Kind, header: Header, body: Bytes) {
                 relay.on_verdict(NOW, ticket, Verdict::Accept, &mut out);
             }
             relay::Action::Verify { ticket, .. } => relay.on_verified(NOW, ticket, true, &mut out),
-            relay::Action::Send { to, .. } => assert_eq!(to, [REMOTE], "there is nobody else"),
+            relay::Action::Send { to, .. } => {
+                assert_eq!(to, PeerSet::one(slot), "there is nobody else");
+            }
             _ => {}
         }
     }

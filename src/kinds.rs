@@ -189,8 +189,8 @@ pub const KINDS: [KindRow; 16] = [
         ..gossip(Kind::Block, "block", Lane::Blocks, BODY_MAX, 20, 64)
     },
     gossip(Kind::Transaction, "transaction", Lane::Transactions, 512 * KIB, 20_000, 40_000),
-    neighbour(Kind::Have, "have", 17 * KIB, 50, 200),
-    neighbour(Kind::Want, "want", 17 * KIB, 50, 200),
+    KindRow { queue_bytes: 256 * KIB, ..neighbour(Kind::Have, "have", 17 * KIB, 100, 400) },
+    KindRow { queue_bytes: 256 * KIB, ..neighbour(Kind::Want, "want", 17 * KIB, 100, 400) },
     KindRow {
         signed: true,
         sender: Sender::Validator,

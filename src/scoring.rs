@@ -33,6 +33,7 @@
 
 mod bans;
 mod config;
+mod deliveries;
 mod enforce;
 mod explain;
 mod facts;
@@ -222,53 +223,6 @@ impl Scoring {
         }
         let step = distance / ROUND_TRIP_SMOOTHING;
         self.update(now, peer, Cause::RoundTrip, &[(Axis::Latency, step)], out);
-    }
-
-    /// The chain has judged a block of this peer.
-    pub fn on_block(&mut self, now: Time, peer: NodeId, delivery: Delivery, out: &mut Vec<Action>) {
-        if delivery == Delivery::Invalid {
-            return self.on_fault(now, peer, Fault::InvalidBlock, out);
-        }
-        let (category, behaviour) = delivery.block();
-        let moved = (Axis::BlockPropagation, category, behaviour);
-        self.delivered(now, peer, delivery, Cause::Block(delivery), moved, out);
-    }
-
-    /// The chain has judged a transaction of this peer.
-    pub fn on_transaction(
-        &mut self,
-        now: Time,
-        peer: NodeId,
-        delivery: Delivery,
-        out: &mut Vec<Action>,
-    ) {
-        if delivery == Delivery::Invalid {
-            return self.on_fault(now, peer, Fault::InvalidTransaction, out);
-        }
-        let (category, behaviour) = delivery.transaction();
-        let moved = (Axis::TransactionRelay, category, behaviour);
-        self.delivered(now, peer, delivery, Cause::Transaction(delivery), moved, out);
-    }
-
-    fn delivered(
-        &mut self,
-        now: Time,
-        peer: NodeId,
-        delivery: Delivery,
-        cause: Cause,
-        (axis, category, behaviour): (Axis, i32, i32),
-        out: &mut Vec<Action>,
-    ) {
-        let late = delivery == Delivery::Late;
-        if late && self.overloaded {
-            return;
-        }
-        let changes = [
-            (axis, i64::from(category)),
-            (Axis::Behaviour, i64::from(behaviour)),
-            (Axis::Trust, if late { 0 } else { self.policy.trust_valid }),
-        ];
-        self.update(now, peer, cause, &changes, out);
     }
 
     /// The peer itself broke the protocol.

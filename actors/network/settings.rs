@@ -6,7 +6,7 @@ use peerstage_core::{
     handshake::PqPolicy,
     kinds::{KINDS, Kind},
     manager::ManagerConfig,
-    relay::{GossipConfig, PendingConfig, RelayConfig, RoutedConfig},
+    relay::{EagerConfig, GossipConfig, PendingConfig, RelayConfig, RoutedConfig},
     requests::RequestConfig,
     scoring::{ScoringConfig, Thresholds, TrustConfig, Weights},
 };
@@ -94,6 +94,13 @@ pub(super) fn relay(config: &Config) -> RelayConfig {
         expiration_ms: relay.expiration.as_millis(),
         cleanup_interval_ms: relay.cleanup_interval.as_millis(),
         seen_max: count(relay.cache_size),
+        eager: EagerConfig {
+            transactions: count(relay.eager_transactions),
+            blocks: count(relay.eager_blocks),
+            small_blocks: count(relay.eager_small_blocks),
+            custom: count(relay.eager_custom),
+        },
+        announce_delay_ms: relay.announce_delay.as_millis(),
         gossip: GossipConfig {
             fanout: count(gossip.fanout),
             interval_ms: gossip.interval.as_millis(),

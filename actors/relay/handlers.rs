@@ -32,9 +32,7 @@ impl StreamHandler<Vec<FromPeer>> for MessageRelay {
 impl StreamHandler<Vec<Judged>> for MessageRelay {
     fn handle(&mut self, verdicts: Vec<Judged>, ctx: &mut Context<Self>) {
         fault_point("MessageRelay::Vec<Judged>");
-        for judged in verdicts {
-            self.judged(judged, ctx);
-        }
+        self.judged(verdicts, ctx);
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
@@ -125,6 +123,7 @@ impl Handler<CountsQuery> for MessageRelay {
 
     fn handle(&mut self, CountsQuery: CountsQuery, _: &mut Context<Self>) -> Self::Result {
         fault_point("MessageRelay::CountsQuery");
+        self.take_tallies();
         MessageResult(self.counts.clone())
     }
 }

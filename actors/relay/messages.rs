@@ -8,7 +8,7 @@ use peerstage_core::{
     identity::{NodeId, PublicKey},
     kinds::{Kind, RelayMode},
     messages::Topic,
-    relay::{RelayError, RelayFault, VerdictTicket},
+    relay::{DropReason, RelayError, RelayFault, VerdictTicket},
     scoring::Fault,
 };
 use tokio::sync::oneshot;
@@ -81,6 +81,17 @@ pub struct Counts {
 impl Counts {
     pub(super) fn of(&mut self, kind: Kind) -> &mut KindCounts {
         self.kinds.entry(kind).or_default()
+    }
+
+    pub(super) fn dropped(&mut self, kind: Kind, reason: DropReason, count: u64) {
+        if reason == DropReason::Duplicate {
+            self.of(kind).duplicates += count;
+        }
+        *self.drops.entry(reason.name()).or_default() += count;
+        metrics::counter!(
+            "peerstage_relay_not_done_total", "kind" => kind.name(), "reason" => reason.name()
+        )
+        .increment(count);
     }
 }
 

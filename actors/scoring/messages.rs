@@ -53,6 +53,8 @@ pub enum Observation {
         kind: Kind,
         /// First, or how late.
         delivery: relay::Delivery,
+        /// How often.
+        count: u32,
     },
     /// It broke a rule.
     Fault {

@@ -107,18 +107,20 @@ impl PeerScoring {
                 self.event(What::PeerDisconnected { peer, address, closure, score, connected_ms });
             }
             Observation::RoundTrip { peer, ms } => machine.on_round_trip(now, peer, ms, out),
-            Observation::Delivered { peer, kind, delivery } => {
+            Observation::Delivered { peer, kind, delivery, count } => {
                 let delivery = match delivery {
                     relay::Delivery::First => Delivery::First,
                     relay::Delivery::Duplicate => Delivery::Timely,
                     relay::Delivery::Late => Delivery::Late,
                     relay::Delivery::Broken => {
-                        return machine.on_service(now, peer, Service::BrokenPromise, out);
+                        return (0..count).for_each(|_| {
+                            machine.on_service(now, peer, Service::BrokenPromise, out);
+                        });
                     }
                 };
                 match kind {
-                    Kind::Block => machine.on_block(now, peer, delivery, out),
-                    Kind::Transaction => machine.on_transaction(now, peer, delivery, out),
+                    Kind::Block => machine.on_blocks(now, peer, delivery, count, out),
+                    Kind::Transaction => machine.on_transactions(now, peer, delivery, count, out),
                     // The categories are about blocks and transactions.
                     _ => {}
                 }

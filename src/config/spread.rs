@@ -17,6 +17,20 @@ section! {
         pub vote: RelayMode = RelayMode::ValidatorOnly;
         /// How the chain's own messages spread.
         pub custom: RelayMode = RelayMode::Flood;
+        /// Peers that a transaction is pushed to, of those that should get it; the others are
+        /// told of it and ask. If one more would be all, it is pushed to all. 10000: always all.
+        /// Two reach most of a network; each more costs one copy a node.
+        pub eager_transactions: u32 = 2, in 1 => 10_000;
+        /// The same of a block of 8 KiB or more. One more than of transactions, because a block
+        /// that comes a question later holds up a chain. A guess.
+        pub eager_blocks: u32 = 3, in 1 => 10_000;
+        /// The same of a shorter block. A guess: it costs little more than its announcement.
+        pub eager_small_blocks: u32 = 4, in 1 => 10_000;
+        /// The same of the chain's own messages. A guess: they may be as urgent as blocks.
+        pub eager_custom: u32 = 3, in 1 => 10_000;
+        /// How long an announcement waits for others to go with it, to save packets. Those of
+        /// blocks don't wait. A guess: well below a round trip around the world.
+        pub announce_delay: Span = Span::millis(20), in Span::millis(0) => Span::seconds(1);
         /// Hops a message makes at most. Twice the diameter of a random graph of degree 8
         /// and 10,000 nodes, with room for bad luck; a guess.
         pub max_hops: u8 = 16, in 1 => 255;
@@ -29,8 +43,8 @@ section! {
         pub expiration: Span = Span::minutes(5), in Span::seconds(1) => Span::hours(24);
         /// How often what expired is swept out. A guess.
         pub cleanup_interval: Span = Span::seconds(10), in Span::millis(100) => Span::hours(1);
-        /// Messages remembered as seen, at most; an estimate of 100 bytes each. 400 a second
-        /// for the default expiration.
+        /// Messages remembered as seen, at most; 300 bytes each. 400 a second for the
+        /// default expiration.
         pub cache_size: u32 = 131_072, in 1_024 => 16_777_216;
         /// Whether custom messages wait for the chain's verdict; else they are accepted.
         pub judge_custom: bool = true;

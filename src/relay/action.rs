@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::peer_set::PeerSet;
 use crate::{
     header::Header,
     identity::{NodeId, PublicKey},
@@ -24,13 +25,12 @@ pub struct PeerInfo {
 /// A message as it came off a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inbound {
-    /// Who sent it.
-    pub peer: NodeId,
     /// What it is.
     pub kind: Kind,
     /// The header.
     pub header: Header,
-    /// The body's bytes.
+    /// The body's bytes. Up to [`crate::frame::COPY_MAX`] they are copied if they are kept, so
+    /// they may be a slice of a large buffer.
     pub body: Bytes,
     /// [`MessageId::of`] kind, topic and body, computed where the message was read.
     pub id: MessageId,
@@ -59,8 +59,8 @@ pub enum Action {
     /// Queue `message` to each of `to`; where `id` is given, report refusals with
     /// [`super::Relay::on_queue_result`].
     Send {
-        /// The peers, each once.
-        to: Vec<NodeId>,
+        /// The peers.
+        to: PeerSet,
         /// The gossiped message it carries.
         id: Option<MessageId>,
         /// Encoded once.
@@ -93,22 +93,6 @@ pub enum Action {
         fault: RelayFault,
         /// What exactly, for the event log; written by us or by our chain.
         detail: String,
-    },
-    /// A service observation.
-    Credit {
-        /// Of whom.
-        peer: NodeId,
-        /// About which kind.
-        kind: Kind,
-        /// What it did.
-        delivery: Delivery,
-    },
-    /// Count something that was not done, with the reason.
-    Count {
-        /// Of which kind.
-        kind: Kind,
-        /// Why.
-        reason: DropReason,
     },
 }
 
@@ -196,6 +180,12 @@ pub enum Delivery {
     Broken,
 }
 
+impl Delivery {
+    /// All of them, in order.
+    pub const ALL: [Delivery; 4] =
+        [Delivery::First, Delivery::Duplicate, Delivery::Late, Delivery::Broken];
+}
+
 /// Why something was not delivered, forwarded or served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropReason {
@@ -256,6 +246,37 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// All of them, in order.
+    pub const ALL: [DropReason; 27] = [
+        DropReason::UnknownPeer,
+        DropReason::WrongKind,
+        DropReason::TooLong,
+        DropReason::Malformed,
+        DropReason::Duplicate,
+        DropReason::HopLimit,
+        DropReason::WrongRole,
+        DropReason::NotValidator,
+        DropReason::NotInSet,
+        DropReason::Expired,
+        DropReason::FromFuture,
+        DropReason::PendingFull,
+        DropReason::BadSignature,
+        DropReason::Ignored,
+        DropReason::Rejected,
+        DropReason::VerdictTimeout,
+        DropReason::LateVerdict,
+        DropReason::QueueFull,
+        DropReason::BrokenPromise,
+        DropReason::WantsFull,
+        DropReason::BackOff,
+        DropReason::NotHere,
+        DropReason::ServeLimit,
+        DropReason::RoutedLimit,
+        DropReason::NoRoute,
+        DropReason::NotOpened,
+        DropReason::ValidatorUnreachable,
+    ];
+
     /// The label of the metric.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -297,7 +318,9 @@ pub struct Broadcast {
     /// Its id.
     pub id: Option<MessageId>,
     /// Peers it was ordered to be queued to; none is not an error: it is announced later.
-    pub sent: Vec<NodeId>,
+    pub sent: PeerSet,
+    /// Peers it is announced to, now or in a moment.
+    pub announced: PeerSet,
     /// Nodes it was sealed to and routed to.
     pub routed: Vec<NodeId>,
     /// Whether it was broadcast before; then nothing is sent again.

@@ -30,18 +30,21 @@ pub struct RelayConfig {
     /// Accepted ids remembered.
     pub seen_max: usize,
     /// Ignored and rejected ids remembered, in a cache of their own: garbage never makes us
-    /// forget what is good.
+    /// forget what is good. As many ids dropped without a verdict, in a third.
     pub refused_max: usize,
     /// Signed messages remembered for each origin; past it the oldest stamps are refused by age.
     pub origin_max: usize,
-    /// Ids remembered for each peer as known to it.
-    pub known_per_peer: usize,
     /// Oldest stamp of a signed message, before our wall clock.
     pub stamp_past_ms: Millis,
     /// Youngest stamp of a signed message, after our wall clock.
     pub stamp_future_ms: Millis,
     /// A copy that comes this much after the first is late, not just a duplicate.
     pub late_ms: Millis,
+    /// How many peers are pushed a message; the others are told of it.
+    pub eager: EagerConfig,
+    /// How long an announcement waits for others to go with it; those of blocks don't. A guess:
+    /// a fifth of a round trip around the world, for a tenth of the messages.
+    pub announce_delay_ms: Millis,
     /// Announcements.
     pub gossip: GossipConfig,
     /// Verdicts and signature checks that are waited for.
@@ -49,6 +52,25 @@ pub struct RelayConfig {
     /// Sealed messages carried for others.
     pub routed: RoutedConfig,
 }
+
+/// Peers that a message is pushed to, of those that it should go to and that are not known to
+/// have it; if one more would be all, it is pushed to all. `usize::MAX`: always all. Proposals
+/// and votes are pushed to all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EagerConfig {
+    /// Of transactions.
+    pub transactions: usize,
+    /// Of blocks of 8 KiB or more.
+    pub blocks: usize,
+    /// Of shorter blocks.
+    pub small_blocks: usize,
+    /// Of the chain's own messages.
+    pub custom: usize,
+}
+
+/// A shorter block is a small one, bytes: it costs hardly more than its announcement's round trip.
+const SMALL_BLOCK_BYTES: usize = 8 * 1024;
 
 /// Announcing, asking and serving.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,13 +154,34 @@ impl Default for RelayConfig {
             seen_max: 131_072,
             refused_max: 16_384,
             origin_max: 8_192,
-            known_per_peer: 8_192,
             stamp_past_ms: 180_000,
             stamp_future_ms: 30_000,
             late_ms: 3_000,
+            eager: EagerConfig::default(),
+            announce_delay_ms: 20,
             gossip: GossipConfig::default(),
             pending: PendingConfig::default(),
             routed: RoutedConfig::default(),
+        }
+    }
+}
+
+impl Default for EagerConfig {
+    fn default() -> Self {
+        EagerConfig { transactions: 2, blocks: 3, small_blocks: 4, custom: 3 }
+    }
+}
+
+impl EagerConfig {
+    /// How many peers a message of `kind` is pushed to.
+    #[must_use]
+    pub fn count(&self, kind: Kind, body_bytes: usize) -> usize {
+        match kind {
+            Kind::Transaction => self.transactions,
+            Kind::Custom => self.custom,
+            Kind::Block if body_bytes < SMALL_BLOCK_BYTES => self.small_blocks,
+            Kind::Block => self.blocks,
+            _ => usize::MAX,
         }
     }
 }

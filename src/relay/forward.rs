@@ -5,8 +5,9 @@ use rand::Rng;
 
 use super::{
     Action, Broadcast, Delivered, DropReason, Relay, RelayError,
+    peer_set::{PeerSet, PeerSlot},
     receive::DIRECT_HOPS,
-    seen::{Outcome, Stored},
+    table::State,
 };
 use crate::{
     identity::{NodeId, PublicKey},
@@ -33,13 +34,14 @@ impl Relay {
         self.check_own(kind, &body)?;
         let topic = if kind == Kind::Custom { topic } else { Topic(0) };
         let id = MessageId::of(kind, topic, &body);
-        if self.pending.contains(&id) || self.seen.get(&id).is_some() {
+        let known = self.table.find(&id).and_then(|at| self.table.get(at));
+        if known.is_some_and(|entry| !matches!(entry.state, State::Loose | State::Asked(_))) {
             return Ok(Broadcast { id: Some(id), duplicate: true, ..Broadcast::default() });
         }
-        self.keep_own(now, kind, topic, id, &body);
-        let sent = self.push(kind, topic, 0, &id, &body, out);
+        let entry = self.keep_own(now, kind, topic, id, &body);
+        let (sent, announced) = self.push(now, entry, kind, topic, 0, id, &body, out);
         let routed = self.route_to_validators(now, kind, topic, &body, out);
-        Ok(Broadcast { id: Some(id), sent, routed, duplicate: false })
+        Ok(Broadcast { id: Some(id), sent, announced, routed, duplicate: false })
     }
 
     /// Sends a message to one node: over its connection, else sealed and routed through others.
@@ -62,21 +64,22 @@ impl Relay {
         let id = MessageId::of(kind, topic, &body);
         let hops = if kind == Kind::Custom { DIRECT_HOPS } else { 0 };
         let spreads = kind != Kind::Custom;
-        if spreads && (self.peers.contains_key(&to) || self.noise_keys.contains_key(&to)) {
-            self.keep_own(now, kind, topic, id, &body);
-        }
-        if let Some(peer) = self.peers.get_mut(&to) {
-            if spreads {
-                peer.learn(id);
+        let slot = self.peers.slot(&to);
+        if spreads && (slot.is_some() || self.noise_keys.contains_key(&to)) {
+            let entry = self.keep_own(now, kind, topic, id, &body);
+            if let Some((entry, slot)) = self.table.get_mut(entry).zip(slot) {
+                entry.has.insert(slot);
             }
-            let message = Self::outgoing(kind, hops, topic, &body);
-            out.push(Action::Send { to: vec![to], id: spreads.then_some(id), message });
-            return Ok(Broadcast { id: Some(id), sent: vec![to], ..Broadcast::default() });
+        }
+        if let Some(slot) = slot {
+            let (message, sent) = (Self::outgoing(kind, hops, topic, &body), PeerSet::one(slot));
+            out.push(Action::Send { to: sent.clone(), id: spreads.then_some(id), message });
+            return Ok(Broadcast { id: Some(id), sent, ..Broadcast::default() });
         }
         if self.route(now, to, kind, hops, topic, &body, out) {
             return Ok(Broadcast { id: Some(id), routed: vec![to], ..Broadcast::default() });
         }
-        Self::count(kind, DropReason::NoRoute, out);
+        self.drops.add(kind, DropReason::NoRoute);
         Err(RelayError::NoRoute)
     }
 
@@ -101,100 +104,139 @@ impl Relay {
     }
 
     /// Our own message counts as seen and can be served.
-    fn keep_own(&mut self, now: Time, kind: Kind, topic: Topic, id: MessageId, body: &Bytes) {
+    fn keep_own(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        topic: Topic,
+        id: MessageId,
+        body: &Bytes,
+    ) -> u32 {
         if let Some(signed) = Signed::parse(body).filter(|_| kind.row().signed) {
-            self.seen.insert_signed(signed.origin, signed.stamp, id);
+            self.origins.insert(signed.origin, signed.stamp, id);
         }
-        self.on_arrived(&id);
-        self.keep(now, id, Stored { at: now, kind, topic, hops: 0, body: body.clone() });
+        let found = self.table.find(&id);
+        let entry = found.unwrap_or_else(|| self.table.insert(now, id, kind));
+        match self.table.get(entry).map(|known| (known.state, known.body.is_some())) {
+            // Another's copy waits for its verdict, or ours is here already.
+            Some((State::Held, _)) if found.is_some() => return entry,
+            Some((State::Accepted, true)) => return entry,
+            Some((State::Asked(ask), _)) => self.on_answered(ask),
+            _ => {}
+        }
+        self.table.set(now, entry, State::Accepted);
+        self.table.keep(entry, kind, topic, 0, body.clone());
+        entry
     }
 
     /// Forwards an accepted message once; hops only grow (attack row 28).
-    pub(super) fn forward(&mut self, message: &Delivered, out: &mut Vec<Action>) {
+    pub(super) fn forward(
+        &mut self,
+        now: Time,
+        entry: u32,
+        message: &Delivered,
+        out: &mut Vec<Action>,
+    ) {
+        let Delivered { kind, topic, id, .. } = *message;
         let hops = message.hops.saturating_add(1);
         if hops > self.config.max_hops {
-            return Self::count(message.kind, DropReason::HopLimit, out);
+            return self.drops.add(kind, DropReason::HopLimit);
         }
-        self.push(message.kind, message.topic, hops, &message.id, &message.body, out);
+        self.push(now, entry, kind, topic, hops, id, &message.body, out);
     }
 
-    /// Queues a message to everyone it should go to by push.
+    /// Queues a message to a few random peers that it should go to and announces it to the
+    /// others: who it was sent to, and who is told.
+    #[allow(clippy::too_many_arguments)]
     fn push(
         &mut self,
+        now: Time,
+        entry: u32,
         kind: Kind,
         topic: Topic,
         hops: u8,
-        id: &MessageId,
+        id: MessageId,
         body: &Bytes,
         out: &mut Vec<Action>,
-    ) -> Vec<NodeId> {
-        let to = self.targets(kind, id);
-        for peer in &to {
-            if let Some(state) = self.peers.get_mut(peer) {
-                state.learn(*id);
-            }
+    ) -> (PeerSet, PeerSet) {
+        let mut rest = self.targets(kind, entry);
+        if rest.is_empty() {
+            return Default::default();
         }
-        if !to.is_empty() {
-            let message = Self::outgoing(kind, hops, topic, body);
-            out.push(Action::Send { to: to.clone(), id: Some(*id), message });
+        let eager = self.config.eager.count(kind, body.len());
+        let to = if rest.len() <= eager.saturating_add(1) {
+            std::mem::take(&mut rest)
+        } else {
+            self.choose(&mut rest, eager)
+        };
+        if let Some(entry) = self.table.get_mut(entry) {
+            entry.has.add_all(&to);
+        }
+        let message = Self::outgoing(kind, hops, topic, body);
+        out.push(Action::Send { to: to.clone(), id: Some(id), message });
+        if !rest.is_empty() {
+            self.announce(now, entry, (kind, id), rest.clone(), out);
+        }
+        (to, rest)
+    }
+
+    /// The peers a message of `kind` is pushed or announced to at once, without those that have
+    /// it.
+    fn targets(&mut self, kind: Kind, entry: u32) -> PeerSet {
+        let mut to = self.may_get(kind);
+        if let Some(entry) = self.table.get(entry) {
+            to.remove_all(&entry.has);
+        }
+        if self.config.mode(kind) == Some(RelayMode::Selective) {
+            if self.peers.standing.len() >= self.config.fallback_best {
+                to.keep_only(&self.peers.standing);
+            } else {
+                to = self.best(&to, self.config.fallback_best, false);
+            }
         }
         to
     }
 
-    /// The peers a message of `kind` is pushed to, without those that have it.
-    fn targets(&mut self, kind: Kind, id: &MessageId) -> Vec<NodeId> {
-        let mut to: Vec<NodeId> =
-            self.peers.iter().filter(|(_, peer)| !peer.has(id)).map(|(node, _)| *node).collect();
-        to.retain(|peer| self.may_get(kind, peer));
-        if self.config.mode(kind) == Some(RelayMode::Selective) {
-            let standing = |peer: &NodeId| self.peers.get(peer).is_some_and(|p| p.standing);
-            let good = self.peers.values().filter(|peer| peer.standing).count();
-            if good >= self.config.fallback_best {
-                to.retain(standing);
-            } else {
-                to = self.best(to, self.config.fallback_best, false);
-            }
+    /// Takes up to `count` random peers out of a set.
+    pub(super) fn choose(&mut self, from: &mut PeerSet, count: usize) -> PeerSet {
+        let mut chosen = PeerSet::default();
+        let mut left = from.len();
+        while chosen.len() < count && left > 0 {
+            // 32 random bits among at most 65,535 peers: no peer is off by more than 1 in 65,536.
+            let pick = u64::from(self.rng.next_u32());
+            let pick = pick.wrapping_mul(u64::try_from(left).unwrap_or(0)).wrapping_shr(32);
+            let Some(slot) = from.nth(usize::try_from(pick).unwrap_or(0)) else { break };
+            from.remove(slot);
+            chosen.insert(slot);
+            left = left.saturating_sub(1);
         }
-        to
+        chosen
     }
 
     /// The `count` best by score; equals in random order, so that a young network where all are
     /// equal still reaches everyone. With `dialled_first`, of equals those we dialled: a stranger
     /// chooses to connect to us, but not whom we dial.
-    pub(super) fn best(
-        &mut self,
-        nodes: Vec<NodeId>,
-        count: usize,
-        dialled_first: bool,
-    ) -> Vec<NodeId> {
-        let rng = &mut self.rng;
-        let rank = |node: NodeId| {
-            let peer = self.peers.get(&node)?;
-            Some((peer.score, dialled_first && peer.outbound, rng.next_u64(), node))
+    pub(super) fn best(&mut self, of: &PeerSet, count: usize, dialled_first: bool) -> PeerSet {
+        let (peers, rng) = (&self.peers, &mut self.rng);
+        let rank = |slot: PeerSlot| {
+            let peer = peers.get(slot)?;
+            Some((peer.score, dialled_first && peer.outbound, rng.next_u64(), slot))
         };
-        let mut ranked: Vec<(i64, bool, u64, NodeId)> =
-            nodes.into_iter().filter_map(rank).collect();
+        let mut ranked: Vec<(i64, bool, u64, PeerSlot)> = of.iter().filter_map(rank).collect();
         ranked.sort_unstable_by(|a, b| b.cmp(a));
-        ranked.into_iter().take(count).map(|(.., node)| node).collect()
+        ranked.into_iter().take(count).map(|(.., slot)| slot).collect()
     }
 
-    /// Whether a peer may be sent, told of or served messages of `kind` by us.
-    pub(super) fn may_get(&self, kind: Kind, peer: &NodeId) -> bool {
-        let row = kind.row();
-        if row.sender == Sender::Validator && !self.is_validator() {
-            return false;
+    /// The peers that may be sent, told of or served messages of `kind` by us.
+    pub(super) fn may_get(&self, kind: Kind) -> PeerSet {
+        if kind.row().sender == Sender::Validator && !self.is_validator() {
+            return PeerSet::default();
         }
         match self.config.mode(kind) {
-            None => false,
-            Some(RelayMode::ValidatorOnly) => self.is_member(peer),
-            Some(RelayMode::Flood | RelayMode::Selective) => true,
+            None => PeerSet::default(),
+            Some(RelayMode::ValidatorOnly) => self.peers.members.clone(),
+            Some(RelayMode::Flood | RelayMode::Selective) => self.peers.connected.clone(),
         }
-    }
-
-    /// Whether a peer proved to speak for a validator of the current set.
-    pub(super) fn is_member(&self, peer: &NodeId) -> bool {
-        let key = self.peers.get(peer).and_then(|state| state.validator);
-        key.is_some_and(|key| self.validators.contains(&key))
     }
 
     /// Seals a validator-only message of our own to every validator we are not connected to.
@@ -214,7 +256,7 @@ impl Relay {
             let node = self.validator_nodes.get(&key).copied();
             match node {
                 Some(node) if self.route(now, node, kind, 0, topic, body, out) => routed.push(node),
-                _ => Self::count(kind, DropReason::ValidatorUnreachable, out),
+                _ => self.drops.add(kind, DropReason::ValidatorUnreachable),
             }
         }
         routed
@@ -225,7 +267,7 @@ impl Relay {
     #[must_use]
     pub fn unconnected_validators(&self) -> Vec<PublicKey> {
         let connected: Vec<PublicKey> =
-            self.peers.values().filter_map(|peer| peer.validator).collect();
+            self.peers.iter().filter_map(|(_, peer)| peer.validator).collect();
         let missing = self.validators.iter().filter(|key| Some(**key) != self.validator);
         missing.filter(|key| !connected.contains(key)).copied().collect()
     }
@@ -233,11 +275,5 @@ impl Relay {
     /// The message as it goes out, encoded once.
     pub(super) fn outgoing(kind: Kind, hops: u8, topic: Topic, body: &Bytes) -> Outgoing {
         Outgoing { kind, header: GossipHeader { hops, topic }.into(), body: body.clone() }
-    }
-
-    /// Remembers an accepted message and keeps it to be announced and served.
-    pub(super) fn keep(&mut self, now: Time, id: MessageId, stored: Stored) {
-        self.seen.insert(now, id, Outcome::Accepted);
-        self.bodies.insert(id, stored);
     }
 }

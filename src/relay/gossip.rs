@@ -1,106 +1,141 @@
 //! Announcing what was accepted, asking for what was announced, serving what is asked for.
 //!
-//! Pushing is fast; this is what makes it complete. It heals partitions, full queues and the
-//! peers that selective mode left out.
+//! A few peers are pushed a message ([`super::forward`]); the others are told of it at once, or
+//! with others of its kind a moment later. Rounds in which everything recent is announced again
+//! make it complete: they heal partitions, full queues and the peers that selective mode left out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use rand::Rng;
-
-use super::{Action, Delivery, DropReason, Relay, RelayFault};
+use super::{
+    Action, Delivery, DropReason, Relay, RelayFault,
+    asks::{Announcers, Ask},
+    inventory::{ITEMS_MAX, Item},
+    peer_set::{PeerSet, PeerSlot},
+    table::State,
+};
 use crate::{
-    codec::{Capped, decode, encode},
-    header::Header,
-    identity::NodeId,
     kinds::{Kind, RelayMode, Sender},
-    messages::{Inventory, InventoryItem, MessageId, Outgoing},
+    messages::MessageId,
     time::Time,
 };
-
-/// Ids in one announcement or question ([`Inventory`]).
-const ITEMS_MAX: usize = 512;
-/// Other announcers remembered for an id that was asked of one.
-const ANNOUNCERS_MAX: usize = 4;
 
 /// Messages looked through for one announcement: so many of the youngest, and as many of the rest
 /// in turn. Keeps the work of a round small when there is nothing to tell.
 const SCAN: usize = 2_048;
 
-/// An id that was asked of one peer.
-struct Ask {
-    kind: Kind,
-    from: NodeId,
-    deadline: Time,
-    others: VecDeque<NodeId>,
-}
-
-/// Everything asked for and not here yet.
+/// Messages that some peers will be told of in a moment.
 #[derive(Default)]
-pub(super) struct Asks {
-    open: BTreeMap<MessageId, Ask>,
-    deadlines: BTreeSet<(Time, MessageId)>,
+pub(super) struct Lazy {
+    waiting: Vec<Fresh>,
+    due: Option<Time>,
 }
 
-impl Asks {
-    fn remove(&mut self, id: &MessageId) -> Option<Ask> {
-        let ask = self.open.remove(id)?;
-        self.deadlines.remove(&(ask.deadline, *id));
-        Some(ask)
-    }
+/// One of them, and who is to be told.
+struct Fresh {
+    entry: u32,
+    item: Item,
+    to: PeerSet,
+}
 
-    fn insert(&mut self, id: MessageId, ask: Ask) {
-        self.deadlines.insert((ask.deadline, id));
-        self.open.insert(id, ask);
-    }
-
+impl Lazy {
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.due
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.open.len()
+    /// These slots get other peers, who are told in rounds.
+    pub(super) fn forget_peers(&mut self, gone: &PeerSet) {
+        self.waiting.iter_mut().for_each(|fresh| fresh.to.remove_all(gone));
     }
 }
 
 impl Relay {
+    /// Tells peers that a message just accepted can be had here: of blocks at once, of the rest
+    /// after a short delay or when an announcement is full.
+    pub(super) fn announce(
+        &mut self,
+        now: Time,
+        entry: u32,
+        item: Item,
+        mut to: PeerSet,
+        out: &mut Vec<Action>,
+    ) {
+        if item.0 != Kind::Block {
+            self.lazy.waiting.push(Fresh { entry, item, to });
+            self.lazy.due.get_or_insert(now.plus(self.config.announce_delay_ms));
+            if self.lazy.waiting.len() >= ITEMS_MAX {
+                self.announce_waiting(now, out);
+            }
+            return;
+        }
+        if let Some(entry) = self.table.get_same(entry, &item.1) {
+            entry.announce(now, &mut to, self.config.gossip.reannounce_ms);
+        }
+        if !to.is_empty() {
+            Self::send_inventory(Kind::Have, &to, &[item], out);
+        }
+    }
+
+    /// Tells everybody who is to be told and has not got the message meanwhile.
+    pub(super) fn announce_waiting(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.lazy.due = None;
+        let mut waiting = std::mem::take(&mut self.lazy.waiting);
+        let mut everyone = PeerSet::default();
+        for fresh in &mut waiting {
+            fresh.to.keep_only(&self.may_get(fresh.item.0));
+            if let Some(entry) = self.table.get_same(fresh.entry, &fresh.item.1) {
+                entry.announce(now, &mut fresh.to, self.config.gossip.reannounce_ms);
+            }
+            everyone.add_all(&fresh.to);
+        }
+        let mut items = Vec::with_capacity(waiting.len());
+        for slot in everyone.iter() {
+            items.clear();
+            let theirs = waiting.iter().filter(|fresh| fresh.to.contains(slot));
+            items.extend(theirs.map(|fresh| fresh.item));
+            Self::send_inventory(Kind::Have, &PeerSet::one(slot), &items, out);
+        }
+        waiting.clear();
+        self.lazy.waiting = waiting;
+    }
+
     /// Announces to a few random peers what they are not known to have.
     pub(super) fn announce_round(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.bodies.sweep(now, self.config.gossip.ttl_ms);
-        let mut peers: Vec<NodeId> = self.peers.keys().copied().collect();
-        for _ in 0..self.config.gossip.fanout {
-            let Some(last) = u64::try_from(peers.len()).ok().filter(|n| *n > 0) else { break };
-            let at = usize::try_from(self.rng.next_u64() % last).unwrap_or(0);
-            let peer = peers.swap_remove(at);
-            self.announce_to(now, peer, out);
+        self.table.sweep_bodies(now, self.config.gossip.ttl_ms);
+        let mut rest = self.peers.connected.clone();
+        for slot in self.choose(&mut rest, self.config.gossip.fanout).iter() {
+            self.announce_recent(now, slot, out);
         }
     }
 
     /// One announcement to one peer, the youngest messages first.
-    pub(super) fn announce_to(&mut self, now: Time, peer: NodeId, out: &mut Vec<Action>) {
+    pub(super) fn announce_recent(&mut self, now: Time, slot: PeerSlot, out: &mut Vec<Action>) {
         let again = self.config.gossip.reannounce_ms;
+        let member = self.peers.members.contains(slot);
         let mut allowed: BTreeMap<Kind, bool> = BTreeMap::new();
-        let mut items = Vec::new();
-        let Some(mut state) = self.peers.remove(&peer) else { return };
-        let member = state.validator.is_some_and(|key| self.validators.contains(&key));
-        if SCAN.saturating_add(state.cursor) >= self.bodies.len() {
-            state.cursor = 0;
+        let mut items: Vec<Item> = Vec::new();
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if SCAN.saturating_add(peer.cursor) >= self.table.bodies() {
+            peer.cursor = 0;
         }
-        let rest = self.bodies.recent(SCAN.saturating_add(state.cursor), SCAN);
-        state.cursor = state.cursor.saturating_add(SCAN);
-        for (id, stored) in self.bodies.recent(0, SCAN).chain(rest) {
+        let rest = SCAN.saturating_add(peer.cursor);
+        peer.cursor = peer.cursor.saturating_add(SCAN);
+        for skip in (0..SCAN).chain(rest..rest.saturating_add(SCAN)) {
             if items.len() >= ITEMS_MAX {
                 break;
             }
-            let kind = stored.kind;
+            let Some(kind) = self.table.recent(skip).map(|entry| entry.kind) else {
+                if skip < SCAN { continue } else { break }
+            };
             let may = *allowed.entry(kind).or_insert_with(|| self.may_announce(kind, member));
-            if may && state.may_announce(now, *id, again) {
-                items.push(InventoryItem { kind: kind.byte(), id: *id });
+            let mut to = PeerSet::one(slot);
+            if may && let Some(entry) = self.table.recent(skip) {
+                entry.announce(now, &mut to, again);
+                if !to.is_empty() {
+                    items.push((kind, entry.id));
+                }
             }
         }
-        self.peers.insert(peer, state);
-        Self::send_inventory(Kind::Have, peer, items, out);
+        Self::send_inventory(Kind::Have, &PeerSet::one(slot), &items, out);
     }
 
     fn may_announce(&self, kind: Kind, member: bool) -> bool {
@@ -110,192 +145,173 @@ impl Relay {
         member || self.config.mode(kind) != Some(RelayMode::ValidatorOnly)
     }
 
-    fn send_inventory(kind: Kind, to: NodeId, items: Vec<InventoryItem>, out: &mut Vec<Action>) {
-        if items.is_empty() {
-            return;
-        }
-        let body = encode(&Inventory { items: Capped::first(items) }).unwrap_or_default();
-        let message = Outgoing { kind, header: Header::EMPTY, body: body.into() };
-        out.push(Action::Send { to: vec![to], id: None, message });
-    }
-
-    /// The items of an inventory; a peer that sends anything else is at fault (attack row 30).
-    fn read_inventory(
-        kind: Kind,
-        peer: NodeId,
-        body: &Bytes,
-        out: &mut Vec<Action>,
-    ) -> Option<Vec<(Kind, MessageId)>> {
-        let Ok(inventory) = decode::<Inventory>(body, kind.row().body_max) else {
-            Self::count(kind, DropReason::Malformed, out);
-            Self::penalise(peer, RelayFault::MalformedMessage, "inventory", out);
-            return None;
-        };
-        let items = inventory.items.iter().map(|item| {
-            let kind = Kind::from_byte(item.kind)?;
-            kind.row().relay.map(|_| (kind, item.id))
-        });
-        let items: Option<Vec<_>> = items.collect();
-        if items.is_none() {
-            Self::count(kind, DropReason::WrongKind, out);
-            Self::penalise(peer, RelayFault::ProtocolViolation, "inventory of a kind", out);
-        }
-        items
-    }
-
     /// A peer announced messages: ask for those we don't have, each of one peer at a time.
-    pub(super) fn on_have(&mut self, now: Time, peer: NodeId, body: &Bytes, out: &mut Vec<Action>) {
-        let Some(items) = Self::read_inventory(Kind::Have, peer, body, out) else { return };
-        let proven = self.peers.get(&peer).is_some_and(|state| state.validator.is_some());
-        let (member, own_role) = (self.is_member(&peer), self.is_validator());
+    pub(super) fn on_have(
+        &mut self,
+        now: Time,
+        slot: PeerSlot,
+        body: &[u8],
+        out: &mut Vec<Action>,
+    ) {
+        let Some(items) = self.read_inventory(Kind::Have, slot, body, out) else { return };
+        let proven = self.peers.get(slot).is_some_and(|peer| peer.validator.is_some());
+        let (member, own_role) = (self.peers.members.contains(slot), self.is_validator());
         let mut wants = Vec::new();
         for (kind, id) in items {
             if kind.row().sender == Sender::Validator {
                 if !proven {
-                    Self::count(kind, DropReason::WrongRole, out);
-                    return Self::penalise(peer, RelayFault::WrongRole, "announced", out);
+                    self.drops.add(kind, DropReason::WrongRole);
+                    return self.penalise(slot, RelayFault::WrongRole, "announced", out);
                 }
                 let closed = self.config.mode(kind) == Some(RelayMode::ValidatorOnly) && !own_role;
                 if !member || closed {
-                    Self::count(kind, DropReason::NotInSet, out);
+                    self.drops.add(kind, DropReason::NotInSet);
                     continue;
                 }
             }
-            if let Some(state) = self.peers.get_mut(&peer) {
-                state.learn(id);
+            let entry = self.table.find(&id);
+            if let Some(known) = entry.and_then(|at| self.table.get_mut(at)) {
+                known.has.insert(slot);
             }
-            if self.seen.get(&id).is_none() && !self.pending.contains(&id) {
-                self.want(now, peer, kind, id, &mut wants, out);
+            if self.want(now, slot, kind, id, entry) {
+                wants.push((kind, id));
             }
         }
-        Self::send_inventory(Kind::Want, peer, wants, out);
+        Self::send_inventory(Kind::Want, &PeerSet::one(slot), &wants, out);
     }
 
+    /// Whether to ask a peer for a message that it announced; if so it counts as asked.
     fn want(
         &mut self,
         now: Time,
-        peer: NodeId,
+        slot: PeerSlot,
         kind: Kind,
         id: MessageId,
-        wants: &mut Vec<InventoryItem>,
-        out: &mut Vec<Action>,
-    ) {
-        if let Some(ask) = self.asks.open.get_mut(&id) {
-            let known = ask.from == peer || ask.others.contains(&peer);
-            if !known && ask.others.len() < ANNOUNCERS_MAX {
-                ask.others.push_back(peer);
+        entry: Option<u32>,
+    ) -> bool {
+        match entry.and_then(|at| self.table.get(at)).map(|entry| entry.state) {
+            None | Some(State::Loose) => {}
+            Some(State::Asked(ask)) => {
+                if let Some(ask) = self.asks.get_mut(ask).filter(|ask| ask.from != slot) {
+                    ask.others.add(slot);
+                }
+                return false;
             }
-            return;
+            Some(State::Held | State::Accepted | State::Ignored | State::Rejected) => return false,
         }
-        let full = self.asks.open.len() >= self.config.gossip.wants_max;
-        let Some(state) = self.peers.get_mut(&peer) else { return };
-        if now < state.backoff_until {
-            return Self::count(kind, DropReason::BackOff, out);
+        let full = self.asks.len() >= self.config.gossip.wants_max;
+        let Some(peer) = self.peers.get_mut(slot) else { return false };
+        if now < peer.backoff_until {
+            self.drops.add(kind, DropReason::BackOff);
+            return false;
         }
-        if full || state.asks >= self.config.gossip.wants_per_peer {
-            return Self::count(kind, DropReason::WantsFull, out);
+        if full || peer.asks >= self.config.gossip.wants_per_peer {
+            self.drops.add(kind, DropReason::WantsFull);
+            return false;
         }
-        state.on_asked(id);
+        peer.asks = peer.asks.saturating_add(1);
+        let entry = entry.unwrap_or_else(|| self.table.insert(now, id, kind));
         let deadline = now.plus(self.config.gossip.want_timeout_ms);
-        self.asks.insert(id, Ask { kind, from: peer, deadline, others: VecDeque::new() });
-        wants.push(InventoryItem { kind: kind.byte(), id });
+        let others = Announcers::default();
+        let ask = self.asks.insert(Ask { entry, id, kind, from: slot, deadline, others });
+        self.table.set(now, entry, State::Asked(ask));
+        if let Some(entry) = self.table.get_mut(entry) {
+            entry.has.insert(slot);
+            entry.asked.insert(slot);
+        }
+        true
     }
 
-    /// A message is here, from whomever: nobody needs to send it any more.
-    pub(super) fn on_arrived(&mut self, id: &MessageId) {
-        if let Some(ask) = self.asks.remove(id)
-            && let Some(state) = self.peers.get_mut(&ask.from)
+    /// A message that was asked for is here, from whomever: nobody needs to send it any more.
+    pub(super) fn on_answered(&mut self, ask: u32) {
+        if let Some(ask) = self.asks.remove(ask)
+            && let Some(peer) = self.peers.had_mut(ask.from)
         {
-            state.asks = state.asks.saturating_sub(1);
+            peer.asks = peer.asks.saturating_sub(1);
         }
     }
 
     /// Asks the next announcer for everything that did not come in time.
     pub(super) fn expire_asks(&mut self, now: Time, out: &mut Vec<Action>) {
-        let mut wants: BTreeMap<NodeId, Vec<InventoryItem>> = BTreeMap::new();
-        while let Some((at, id)) = self.asks.deadlines.first().copied() {
-            if at > now {
-                break;
-            }
-            let Some(ask) = self.asks.remove(&id) else { break };
+        let mut wants = BTreeMap::new();
+        while let Some(ask) = self.asks.take_expired(now) {
             let backoff = self.config.gossip.broken_backoff_ms;
-            if let Some(state) = self.peers.get_mut(&ask.from) {
-                state.on_broken(now, backoff);
-                let (peer, kind, delivery) = (ask.from, ask.kind, Delivery::Broken);
-                out.push(Action::Credit { peer, kind, delivery });
-                Self::count(kind, DropReason::BrokenPromise, out);
+            if let Some(peer) = self.peers.get_mut(ask.from) {
+                peer.on_broken(now, backoff);
+                self.credit(ask.from, ask.kind, Delivery::Broken);
+                self.drops.add(ask.kind, DropReason::BrokenPromise);
             }
-            self.ask_next(now, id, ask, &mut wants, out);
+            self.ask_next(now, ask, &mut wants);
         }
-        Self::send_wants(wants, out);
+        Self::send_wants(&wants, out);
     }
 
     /// A peer is gone: what was asked of it is asked of the next announcer.
-    pub(super) fn reassign_asks(&mut self, now: Time, gone: &NodeId, out: &mut Vec<Action>) {
-        let theirs = self.asks.open.iter().filter(|(_, ask)| ask.from == *gone);
-        let ids: Vec<MessageId> = theirs.map(|(id, _)| *id).collect();
+    pub(super) fn reassign_asks(&mut self, now: Time, gone: PeerSlot, out: &mut Vec<Action>) {
         let mut wants = BTreeMap::new();
-        for id in ids {
-            if let Some(ask) = self.asks.remove(&id) {
-                self.ask_next(now, id, ask, &mut wants, out);
-            }
+        for ask in self.asks.take_of(gone) {
+            self.ask_next(now, ask, &mut wants);
         }
-        Self::send_wants(wants, out);
+        Self::send_wants(&wants, out);
     }
 
-    fn ask_next(
-        &mut self,
-        now: Time,
-        id: MessageId,
-        mut ask: Ask,
-        wants: &mut BTreeMap<NodeId, Vec<InventoryItem>>,
-        out: &mut Vec<Action>,
-    ) {
-        while let Some(next) = ask.others.pop_front() {
-            let mut items = Vec::new();
-            self.want(now, next, ask.kind, id, &mut items, out);
-            if !items.is_empty() {
-                wants.entry(next).or_default().append(&mut items);
-                if let Some(open) = self.asks.open.get_mut(&id) {
-                    open.others = ask.others;
-                }
-                return;
+    fn ask_next(&mut self, now: Time, mut ask: Ask, wants: &mut BTreeMap<PeerSlot, Vec<Item>>) {
+        // From here on the entry may be evicted, so it is looked up again.
+        self.table.set(now, ask.entry, State::Loose);
+        while let Some(next) = ask.others.pop() {
+            let entry = self.table.find(&ask.id);
+            if !self.want(now, next, ask.kind, ask.id, entry) {
+                continue;
             }
+            wants.entry(next).or_default().push((ask.kind, ask.id));
+            let entry = self.table.find(&ask.id).and_then(|at| self.table.get(at));
+            if let Some(State::Asked(open)) = entry.map(|entry| entry.state)
+                && let Some(open) = self.asks.get_mut(open)
+            {
+                open.others = ask.others;
+            }
+            return;
         }
     }
 
-    fn send_wants(wants: BTreeMap<NodeId, Vec<InventoryItem>>, out: &mut Vec<Action>) {
-        for (peer, items) in wants {
-            for part in items.chunks(ITEMS_MAX) {
-                Self::send_inventory(Kind::Want, peer, part.to_vec(), out);
-            }
+    fn send_wants(wants: &BTreeMap<PeerSlot, Vec<Item>>, out: &mut Vec<Action>) {
+        for (slot, items) in wants {
+            Self::send_inventory(Kind::Want, &PeerSet::one(*slot), items, out);
         }
     }
 
     /// A peer asks for messages: serve each at most a few times, within its bytes a second.
-    pub(super) fn on_want(&mut self, now: Time, peer: NodeId, body: &Bytes, out: &mut Vec<Action>) {
-        let Some(items) = Self::read_inventory(Kind::Want, peer, body, out) else { return };
+    pub(super) fn on_want(
+        &mut self,
+        now: Time,
+        slot: PeerSlot,
+        body: &[u8],
+        out: &mut Vec<Action>,
+    ) {
+        let Some(items) = self.read_inventory(Kind::Want, slot, body, out) else { return };
         for (kind, id) in items {
-            let Some(stored) = self.bodies.get(&id).filter(|stored| stored.kind == kind).cloned()
-            else {
-                Self::count(kind, DropReason::NotHere, out);
+            let found = self.table.find(&id);
+            let entry = found.and_then(|at| self.table.get(at)).filter(|entry| entry.kind == kind);
+            let stored = entry.and_then(|e| Some((found?, e.topic, e.hops, e.body.clone()?)));
+            let Some((at, topic, hops, body)) = stored else {
+                self.drops.add(kind, DropReason::NotHere);
                 continue;
             };
             // Also what it can't know of is refused without a fault: views of the set differ.
-            if !self.may_get(kind, &peer) {
-                Self::count(kind, DropReason::WrongRole, out);
+            if !self.may_get(kind).contains(slot) {
+                self.drops.add(kind, DropReason::WrongRole);
                 continue;
             }
-            let bytes = u64::try_from(stored.body.len()).unwrap_or(u64::MAX);
-            let times = self.config.gossip.serves_per_id;
-            let state = self.peers.get_mut(&peer);
-            if !state.is_some_and(|state| state.may_serve(now, id, bytes, times)) {
-                Self::count(kind, DropReason::ServeLimit, out);
+            let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+            let peer = self.peers.get_mut(slot);
+            let room = || peer.is_some_and(|peer| peer.serve_bytes.take(now, bytes));
+            if !self.table.may_serve(at, slot, self.config.gossip.serves_per_id, room) {
+                self.drops.add(kind, DropReason::ServeLimit);
                 continue;
             }
-            let hops = stored.hops.saturating_add(1).min(self.config.max_hops);
-            let message = Self::outgoing(kind, hops, stored.topic, &stored.body);
-            out.push(Action::Send { to: vec![peer], id: Some(id), message });
+            let hops = hops.saturating_add(1).min(self.config.max_hops);
+            let message = Self::outgoing(kind, hops, topic, &body);
+            out.push(Action::Send { to: PeerSet::one(slot), id: Some(id), message });
         }
     }
 }

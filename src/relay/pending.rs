@@ -1,16 +1,11 @@
 //! Messages that wait for a signature check or a verdict, bounded in count, bytes and time.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::action::{Delivered, VerdictTicket};
-use crate::{
-    identity::{NodeId, PublicKey},
-    messages::MessageId,
-    time::Time,
+use super::{
+    action::{Delivered, VerdictTicket},
+    peer_set::{PeerSet, PeerSlot},
+    slab::{Order, Slab},
 };
-
-/// Other senders remembered for a message that waits: they are at fault too if it is invalid.
-const COPIES_MAX: usize = 16;
+use crate::{identity::PublicKey, kinds::Kind, time::Time};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,22 +19,36 @@ pub(super) struct Waiting {
     pub(super) stage: Stage,
     pub(super) message: Delivered,
     /// Who handed it to us and answers for it; nobody for what came sealed through others.
-    pub(super) sender: Option<NodeId>,
-    /// Who sent a copy meanwhile.
-    pub(super) copies: BTreeSet<NodeId>,
+    pub(super) sender: Option<PeerSlot>,
+    /// Its entry in the table, held; `None` for what is for this node alone.
+    pub(super) entry: Option<u32>,
     /// Origin and stamp of a signed kind.
     pub(super) signed: Option<(PublicKey, Time)>,
-    deadline: Time,
+    pub(super) deadline: Time,
 }
 
 /// All waiting messages.
 #[derive(Default)]
 pub(super) struct Pending {
-    waiting: BTreeMap<VerdictTicket, Waiting>,
-    by_id: BTreeMap<MessageId, VerdictTicket>,
-    deadlines: BTreeSet<(Time, VerdictTicket)>,
+    waiting: Slab<(VerdictTicket, Waiting)>,
+    /// By how long is waited, so that each order is by deadline: blocks, transactions, others.
+    orders: [Order; 3],
     bytes: usize,
-    next: u64,
+    next: u32,
+}
+
+/// Which order a message waits in.
+fn class(stage: Stage, kind: Kind) -> usize {
+    match (stage, kind) {
+        (Stage::Judge, Kind::Block) => 0,
+        (Stage::Judge, Kind::Transaction) => 1,
+        _ => 2,
+    }
+}
+
+/// A ticket names a position and, so that none is valid twice, its turn.
+fn position(ticket: VerdictTicket) -> u32 {
+    u32::try_from(ticket.0 & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 impl Pending {
@@ -51,65 +60,57 @@ impl Pending {
         self.bytes
     }
 
-    pub(super) fn contains(&self, id: &MessageId) -> bool {
-        self.by_id.contains_key(id)
-    }
-
-    pub(super) fn insert(
-        &mut self,
-        stage: Stage,
-        message: Delivered,
-        sender: Option<NodeId>,
-        signed: Option<(PublicKey, Time)>,
-        deadline: Time,
-    ) -> VerdictTicket {
+    pub(super) fn insert(&mut self, waiting: Waiting) -> VerdictTicket {
+        let order = class(waiting.stage, waiting.message.kind);
+        self.bytes = self.bytes.saturating_add(waiting.message.body.len());
         self.next = self.next.wrapping_add(1);
-        let ticket = VerdictTicket(self.next);
-        self.bytes = self.bytes.saturating_add(message.body.len());
-        // Messages to this node alone are not deduplicated: the same words may be said twice.
-        if !message.direct {
-            self.by_id.insert(message.id, ticket);
+        let turn = u64::from(self.next).wrapping_shl(32);
+        let at = self.waiting.insert((VerdictTicket(0), waiting));
+        let ticket = VerdictTicket(turn | u64::from(at));
+        if let Some((named, _)) = self.waiting.get_mut(at) {
+            *named = ticket;
         }
-        self.deadlines.insert((deadline, ticket));
-        let copies = BTreeSet::new();
-        self.waiting.insert(ticket, Waiting { stage, message, sender, copies, signed, deadline });
+        if let Some(order) = self.orders.get_mut(order) {
+            self.waiting.append(order, at);
+        }
         ticket
-    }
-
-    /// Remembers who else sent a waiting message; true if it is new that they did.
-    pub(super) fn on_copy(&mut self, id: &MessageId, peer: NodeId) -> bool {
-        let waiting = self.by_id.get(id).and_then(|ticket| self.waiting.get_mut(ticket));
-        waiting.is_some_and(|waiting| {
-            let room = waiting.copies.len() < COPIES_MAX && waiting.sender != Some(peer);
-            room && waiting.copies.insert(peer)
-        })
     }
 
     /// Takes a waiting message out, if it waits for `stage`.
     pub(super) fn take(&mut self, ticket: VerdictTicket, stage: Stage) -> Option<Waiting> {
-        if self.waiting.get(&ticket)?.stage != stage {
+        let at = position(ticket);
+        let (named, waiting) = self.waiting.get(at)?;
+        if *named != ticket || waiting.stage != stage {
             return None;
         }
-        let waiting = self.waiting.remove(&ticket)?;
-        if self.by_id.get(&waiting.message.id) == Some(&ticket) {
-            self.by_id.remove(&waiting.message.id);
-        }
-        self.deadlines.remove(&(waiting.deadline, ticket));
+        let order = class(stage, waiting.message.kind);
+        self.waiting.unlink(self.orders.get_mut(order)?, at);
+        let (_, waiting) = self.waiting.remove(at)?;
         self.bytes = self.bytes.saturating_sub(waiting.message.body.len());
         Some(waiting)
     }
 
+    fn first(&self) -> Option<(Time, VerdictTicket, Stage)> {
+        let firsts = self.orders.iter().filter_map(|order| self.waiting.get(order.first()?));
+        firsts
+            .map(|(ticket, waiting)| (waiting.deadline, *ticket, waiting.stage))
+            .min_by_key(|w| w.0)
+    }
+
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.first().map(|(at, ..)| at)
     }
 
     /// Takes out one message whose time is over.
     pub(super) fn take_expired(&mut self, now: Time) -> Option<Waiting> {
-        let (at, ticket) = *self.deadlines.first()?;
-        if at > now {
-            return None;
+        let (at, ticket, stage) = self.first()?;
+        if at > now { None } else { self.take(ticket, stage) }
+    }
+
+    /// These slots get other peers: nobody answers any more for what theirs sent.
+    pub(super) fn forget_peers(&mut self, gone: &PeerSet) {
+        for (_, (_, waiting)) in self.waiting.iter_mut() {
+            waiting.sender = waiting.sender.filter(|slot| !gone.contains(*slot));
         }
-        let stage = self.waiting.get(&ticket)?.stage;
-        self.take(ticket, stage)
     }
 }

@@ -10,7 +10,10 @@ use rand::Rng;
 use zeroize::Zeroizing;
 
 use super::{
-    Action, Delivered, DropReason, Inbound, Relay, RelayFault, receive::Source, seen::Outcome,
+    Action, Delivered, DropReason, Inbound, Relay, RelayFault,
+    peer_set::{PeerSet, PeerSlot},
+    receive::{Source, own},
+    table::State,
 };
 use crate::{
     codec::decode,
@@ -87,8 +90,8 @@ impl Relay {
         out: &mut Vec<Action>,
     ) -> bool {
         let Some(noise) = self.noise_keys.get(&to).copied() else { return false };
-        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
-        let via = self.best(peers, self.config.routed.fanout, true);
+        let connected = self.peers.connected.clone();
+        let via = self.best(&connected, self.config.routed.fanout, true);
         let message = Self::outgoing(kind, hops, topic, body);
         let inner = write_inner(&self.keypair, &self.network, &to, self.wall_at(now), &message);
         let mut ephemeral = Zeroizing::new([0u8; 32]);
@@ -98,12 +101,12 @@ impl Relay {
             return false;
         }
         let id = MessageId::of(Kind::Routed, Topic(0), &body);
-        self.seen.insert(now, id, Outcome::Accepted);
+        self.table.note(now, id, Kind::Routed, State::Accepted);
         Self::send_routed(via, RoutedHeader { to, hops: 0 }, body.into(), out);
         true
     }
 
-    fn send_routed(to: Vec<NodeId>, header: RoutedHeader, body: Bytes, out: &mut Vec<Action>) {
+    fn send_routed(to: PeerSet, header: RoutedHeader, body: Bytes, out: &mut Vec<Action>) {
         let header = Header::of(&header);
         let message = Outgoing { kind: Kind::Routed, header, body };
         out.push(Action::Send { to, id: None, message });
@@ -114,53 +117,62 @@ impl Relay {
         &mut self,
         now: Time,
         wall: Time,
+        slot: PeerSlot,
         message: &Inbound,
         out: &mut Vec<Action>,
     ) {
         let Some(header) = message.header.read::<RoutedHeader>() else {
-            Self::count(Kind::Routed, DropReason::Malformed, out);
-            return Self::penalise(message.peer, RelayFault::MalformedMessage, "header", out);
+            self.drops.add(Kind::Routed, DropReason::Malformed);
+            return self.penalise(slot, RelayFault::MalformedMessage, "header", out);
         };
-        if self.seen.get(&message.id).is_some() {
-            return Self::count(Kind::Routed, DropReason::Duplicate, out);
+        let known = self.table.find(&message.id).and_then(|at| self.table.get(at));
+        if known.is_some_and(|entry| entry.state != State::Loose) {
+            return self.drops.add(Kind::Routed, DropReason::Duplicate);
         }
         if header.to == self.own {
-            self.open_routed(now, wall, message, out);
+            self.open_routed(now, wall, slot, message, out);
         } else {
-            self.carry(now, header, message, out);
+            self.carry(now, slot, header, message, out);
         }
     }
 
-    fn open_routed(&mut self, now: Time, wall: Time, message: &Inbound, out: &mut Vec<Action>) {
-        let Some(state) = self.peers.get_mut(&message.peer) else { return };
-        if !state.opens.take(now, 1) {
-            return Self::count(Kind::Routed, DropReason::RoutedLimit, out);
+    fn open_routed(
+        &mut self,
+        now: Time,
+        wall: Time,
+        slot: PeerSlot,
+        message: &Inbound,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if !peer.opens.take(now, 1) {
+            return self.drops.add(Kind::Routed, DropReason::RoutedLimit);
         }
         let secret = self.keypair.noise_secret();
         let plain = sealed::open(&secret, &self.own.0, &message.body).ok();
         let inner = plain.and_then(|plain| read_inner(&self.network, &self.own, plain));
         // The carrier can't know what is inside: nothing of this is its fault.
         let Some(inner) = inner else {
-            self.seen.insert(now, message.id, Outcome::Ignored);
-            return Self::count(Kind::Routed, DropReason::NotOpened, out);
+            self.table.note(now, message.id, Kind::Routed, State::Ignored);
+            return self.drops.add(Kind::Routed, DropReason::NotOpened);
         };
-        self.seen.insert(now, message.id, Outcome::Accepted);
+        self.table.note(now, message.id, Kind::Routed, State::Accepted);
         if wall.since(inner.stamp) > self.config.stamp_past_ms {
-            return Self::count(Kind::Routed, DropReason::Expired, out);
+            return self.drops.add(Kind::Routed, DropReason::Expired);
         }
         if inner.stamp.since(wall) > self.config.stamp_future_ms {
-            return Self::count(Kind::Routed, DropReason::FromFuture, out);
+            return self.drops.add(Kind::Routed, DropReason::FromFuture);
         }
         if inner.body.len() > inner.kind.row().body_max {
-            return Self::count(inner.kind, DropReason::TooLong, out);
+            return self.drops.add(inner.kind, DropReason::TooLong);
         }
         if inner.kind != Kind::Custom && inner.header.topic != Topic(0) {
-            return Self::count(inner.kind, DropReason::Malformed, out);
+            return self.drops.add(inner.kind, DropReason::Malformed);
         }
         let sender = inner.sender.node_id();
         let proven = self.validator_of(&sender);
         if inner.kind.row().sender == Sender::Validator && proven.is_none() {
-            return Self::count(inner.kind, DropReason::WrongRole, out);
+            return self.drops.add(inner.kind, DropReason::WrongRole);
         }
         let direct = inner.kind == Kind::Custom && inner.header.hops == super::DIRECT_HOPS;
         let delivered = Delivered {
@@ -178,40 +190,47 @@ impl Relay {
 
     /// The validator a node speaks for, by its connection or by its record.
     fn validator_of(&self, node: &NodeId) -> Option<PublicKey> {
-        let connected = self.peers.get(node).and_then(|state| state.validator);
+        let connected = self.peers.slot(node).and_then(|slot| self.peers.get(slot)?.validator);
         let recorded =
             || self.validator_nodes.iter().find(|(_, n)| *n == node).map(|(key, _)| *key);
         connected.or_else(recorded)
     }
 
     /// Carries a sealed message one hop further, within what we carry for one peer.
-    fn carry(&mut self, now: Time, header: RoutedHeader, message: &Inbound, out: &mut Vec<Action>) {
+    fn carry(
+        &mut self,
+        now: Time,
+        slot: PeerSlot,
+        header: RoutedHeader,
+        message: &Inbound,
+        out: &mut Vec<Action>,
+    ) {
         let bytes = u64::try_from(message.body.len()).unwrap_or(u64::MAX);
-        let room = self.peers.get_mut(&message.peer);
-        let room = room.is_some_and(|state| state.routed_bytes.take(now, bytes));
+        let room = self.peers.get_mut(slot);
+        let room = room.is_some_and(|peer| peer.routed_bytes.take(now, bytes));
         if !self.config.routed.carry || !room {
-            return Self::count(Kind::Routed, DropReason::RoutedLimit, out);
+            return self.drops.add(Kind::Routed, DropReason::RoutedLimit);
         }
-        self.seen.insert(now, message.id, Outcome::Accepted);
+        self.table.note(now, message.id, Kind::Routed, State::Accepted);
         let hops = header.hops.saturating_add(1);
         if hops > self.config.routed.max_hops {
-            return Self::count(Kind::Routed, DropReason::HopLimit, out);
+            return self.drops.add(Kind::Routed, DropReason::HopLimit);
         }
-        let to = if self.peers.contains_key(&header.to) {
-            vec![header.to]
+        let to = if let Some(to) = self.peers.slot(&header.to) {
+            PeerSet::one(to)
         } else if hops >= self.config.routed.max_hops {
             // The next carrier could only drop it.
-            return Self::count(Kind::Routed, DropReason::NoRoute, out);
+            return self.drops.add(Kind::Routed, DropReason::NoRoute);
         } else {
-            let others = self.peers.keys().filter(|peer| **peer != message.peer);
-            let others: Vec<NodeId> = others.copied().collect();
-            self.best(others, self.config.routed.fanout, true)
+            let mut others = self.peers.connected.clone();
+            others.remove(slot);
+            self.best(&others, self.config.routed.fanout, true)
         };
         if to.is_empty() {
-            return Self::count(Kind::Routed, DropReason::NoRoute, out);
+            return self.drops.add(Kind::Routed, DropReason::NoRoute);
         }
         self.routed_bytes = self.routed_bytes.saturating_add(bytes);
-        Self::send_routed(to, RoutedHeader { to: header.to, hops }, message.body.clone(), out);
+        Self::send_routed(to, RoutedHeader { to: header.to, hops }, own(&message.body), out);
     }
 }
 

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rand::Rng;
 
 use super::*;
 use crate::messages::{GossipHeader, Outgoing, Signed, Topic};
 
 mod hostile;
+mod lazy;
+mod slots;
 mod stories;
 
 pub(super) const NET: NetworkId = NetworkId([9; 32]);
@@ -28,7 +29,7 @@ pub(super) fn validator_key(n: usize) -> Keypair {
 }
 
 enum Event {
-    Message(usize, Inbound),
+    Message(usize, usize, Inbound),
     Verified(usize, VerdictTicket, bool),
     Verdict(usize, VerdictTicket, Verdict),
 }
@@ -52,7 +53,14 @@ pub(super) struct Network {
     pub(super) rng: ChaCha8Rng,
     pub(super) penalties: Vec<(usize, usize, RelayFault)>,
     pub(super) counts: BTreeMap<DropReason, usize>,
+    pub(super) credits: BTreeMap<Delivery, usize>,
     pub(super) sends: BTreeMap<(usize, MessageId), usize>,
+    /// How many of these answered a question.
+    pub(super) served: usize,
+    /// Ids announced, and the announcements of them that found them there already.
+    pub(super) told: usize,
+    pub(super) told_in_vain: usize,
+    answering: bool,
 }
 
 impl Network {
@@ -86,7 +94,12 @@ impl Network {
             rng: ChaCha8Rng::seed_from_u64(seed),
             penalties: Vec::new(),
             counts: BTreeMap::new(),
+            credits: BTreeMap::new(),
             sends: BTreeMap::new(),
+            served: 0,
+            told: 0,
+            told_in_vain: 0,
+            answering: false,
         }
     }
 
@@ -116,21 +129,33 @@ impl Network {
                 validator: self.nodes[other].relay.validator,
                 outbound,
             };
-            self.step(own, |relay, now, out| relay.on_peer_up(now, info, out));
+            let slot = self.step(own, |relay, now, out| relay.on_peer_up(now, info, out));
+            assert!(slot.is_some());
         }
     }
 
     pub(super) fn unlink(&mut self, a: usize, b: usize) {
         if self.links.remove(&(a.min(b), a.max(b))) {
             for (own, other) in [(a, b), (b, a)] {
-                let peer = keypair(other).node_id();
-                self.step(own, |relay, now, out| relay.on_peer_down(now, peer, out));
+                let slot = self.slot(own, other);
+                self.step(own, |relay, now, out| relay.on_peer_down(now, slot, out));
             }
         }
     }
 
     pub(super) fn linked(&self, a: usize, b: usize) -> bool {
         self.links.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// The slot that node `of` has at node `at`.
+    pub(super) fn slot(&self, at: usize, of: usize) -> PeerSlot {
+        self.nodes[at].relay.slot(&keypair(of).node_id()).unwrap()
+    }
+
+    /// The nodes behind slots of node `at`.
+    pub(super) fn nodes_of(&self, at: usize, set: &PeerSet) -> BTreeSet<usize> {
+        let peers = &self.nodes[at].relay.peers;
+        set.iter().map(|slot| self.index[&peers.get(slot).unwrap().node]).collect()
     }
 
     /// Tells every node the record of every other.
@@ -159,6 +184,14 @@ impl Network {
         for action in out {
             self.perform(node, action);
         }
+        let counts = &mut self.counts;
+        self.nodes[node].relay.take_counts(&mut |_, reason, count| {
+            *counts.entry(reason).or_default() += count as usize;
+        });
+        let credits = &mut self.credits;
+        self.nodes[node].relay.take_credits(&mut |_, _, delivery, count| {
+            *credits.entry(delivery).or_default() += count as usize;
+        });
         result
     }
 
@@ -166,11 +199,14 @@ impl Network {
         match action {
             Action::Send { to, id, message } => {
                 assert!(message.body.len() <= message.kind.row().body_max);
-                for peer in to {
+                for peer in self.nodes_of(node, &to) {
+                    if message.kind == Kind::Have {
+                        self.tell(node, peer, &message.body);
+                    }
                     if let Some(id) = id {
                         *self.sends.entry((node, id)).or_default() += 1;
+                        self.served += usize::from(self.answering);
                     }
-                    let peer = self.index[&peer];
                     self.transmit(node, peer, message.clone());
                 }
             }
@@ -193,8 +229,20 @@ impl Network {
             Action::Penalise { peer, fault, .. } => {
                 self.penalties.push((node, self.index[&peer], fault));
             }
-            Action::Credit { .. } => {}
-            Action::Count { reason, .. } => *self.counts.entry(reason).or_default() += 1,
+        }
+    }
+
+    /// An announcement goes to a peer that is not known to have any of it.
+    fn tell(&mut self, from: usize, to: usize, body: &Bytes) {
+        let (slot, back) = (self.slot(from, to), self.slot(to, from));
+        for (_, id) in inventory::read(body).unwrap() {
+            self.told += 1;
+            let table = &self.nodes[from].relay.table;
+            let entry = table.find(&id).and_then(|at| table.get(at));
+            assert!(entry.is_none_or(|entry| !entry.has.contains(slot)), "it has it");
+            let table = &self.nodes[to].relay.table;
+            let entry = table.find(&id).and_then(|at| table.get(at));
+            self.told_in_vain += usize::from(entry.is_some_and(|entry| entry.has.contains(back)));
         }
     }
 
@@ -206,7 +254,6 @@ impl Network {
         let at = self.now.plus(latency).max(last);
         self.arrivals.insert((from, to), at);
         let inbound = Inbound {
-            peer: keypair(from).node_id(),
             kind: message.kind,
             id: MessageId::of(message.kind, topic_of(&message.header), &message.body),
             header: message.header,
@@ -214,7 +261,7 @@ impl Network {
             first_byte: at,
         };
         self.sequence += 1;
-        self.events.insert((at, self.sequence), Event::Message(to, inbound));
+        self.events.insert((at, self.sequence), Event::Message(from, to, inbound));
     }
 
     fn later(&mut self, span: u64, event: Event) {
@@ -244,8 +291,7 @@ impl Network {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Message(to, message) => {
-                let from = self.index[&message.peer];
+            Event::Message(from, to, message) => {
                 if !self.linked(from, to) {
                     return;
                 }
@@ -253,7 +299,10 @@ impl Network {
                     let Inbound { kind, header, body, .. } = message;
                     self.nodes[to].heard.push((from, Outgoing { kind, header, body }));
                 } else {
-                    self.step(to, |relay, now, out| relay.on_message(now, now, message, out));
+                    let slot = self.slot(to, from);
+                    self.answering = message.kind == Kind::Want;
+                    self.step(to, |relay, now, out| relay.on_message(now, now, slot, message, out));
+                    self.answering = false;
                 }
             }
             Event::Verified(node, ticket, valid) => {

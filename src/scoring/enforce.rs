@@ -79,10 +79,23 @@ impl Scoring {
         changes: &[(Axis, i64)],
         out: &mut Vec<Action>,
     ) {
+        self.update_times(now, peer, cause, changes, 1, out);
+    }
+
+    /// The same change so many times: as one after the other, told once.
+    pub(super) fn update_times(
+        &mut self,
+        now: Time,
+        peer: NodeId,
+        cause: Cause,
+        changes: &[(Axis, i64)],
+        times: u32,
+        out: &mut Vec<Action>,
+    ) {
         let limit = self.policy.config.history_limit;
         let Some(tracked) = self.track(now, peer, out) else { return };
         tracked.last_seen = tracked.last_seen.max(now);
-        let change = tracked.change(now, cause.clone(), changes, limit);
+        let change = tracked.change(now, cause.clone(), changes, times, limit);
         if !cause.is_routine() {
             let after = self.score(peer);
             out.push(Action::Event(ScoreEvent {

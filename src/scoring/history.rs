@@ -139,16 +139,24 @@ impl History {
         History { base, folded: 0, events: VecDeque::new() }
     }
 
-    /// Adds what happened and keeps at most `limit` lines.
-    pub(super) fn record(&mut self, now: Time, cause: Cause, change: Axes, limit: usize) {
+    /// Adds what happened so many `times`, moving `change` in all, and keeps at most `limit`
+    /// lines.
+    pub(super) fn record(
+        &mut self,
+        now: Time,
+        cause: Cause,
+        change: Axes,
+        times: u32,
+        limit: usize,
+    ) {
         match self.line_to_share(&cause) {
             Some(event) => {
                 event.last = event.last.max(now);
-                event.count = event.count.saturating_add(1);
+                event.count = event.count.saturating_add(times);
                 event.change = event.change.plus(&change);
             }
             None => {
-                self.events.push_back(Event { at: now, last: now, count: 1, cause, change });
+                self.events.push_back(Event { at: now, last: now, count: times, cause, change });
             }
         }
         while self.events.len() > limit {
@@ -253,12 +261,12 @@ mod tests {
     fn routine_events_share_a_line_until_something_notable_happens() {
         let mut history = History::default();
         for second in 0..10 {
-            history.record(Time(second), Cause::RoundTrip, change(Axis::Latency, 5), 100);
-            history.record(Time(second), Cause::Connected, change(Axis::Uptime, 3), 100);
+            history.record(Time(second), Cause::RoundTrip, change(Axis::Latency, 5), 1, 100);
+            history.record(Time(second), Cause::Connected, change(Axis::Uptime, 3), 1, 100);
         }
         assert_eq!(history.events().count(), 2);
-        history.record(Time(11), Cause::Decay, change(Axis::Latency, -1), 100);
-        history.record(Time(12), Cause::RoundTrip, change(Axis::Latency, 5), 100);
+        history.record(Time(11), Cause::Decay, change(Axis::Latency, -1), 1, 100);
+        history.record(Time(12), Cause::RoundTrip, change(Axis::Latency, 5), 1, 100);
         assert_eq!(history.events().count(), 4);
         assert_eq!(history.outcome().get(Axis::Latency), 54);
         assert_eq!(history.outcome().get(Axis::Uptime), 30);
@@ -269,7 +277,7 @@ mod tests {
         let mut history = History::default();
         for n in 0..50 {
             let cause = Cause::ReportGood(n.to_string());
-            history.record(Time(n), cause, change(Axis::Behaviour, 7), 4);
+            history.record(Time(n), cause, change(Axis::Behaviour, 7), 1, 4);
         }
         assert_eq!(history.events().count(), 4);
         assert_eq!(history.folded(), 46);

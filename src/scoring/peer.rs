@@ -63,23 +63,32 @@ impl TrackedPeer {
         }
     }
 
-    /// Moves the axes and writes down what really moved. A routine event that moved nothing
-    /// leaves no line.
+    /// Moves the axes so many `times` and writes down what really moved. A routine event that
+    /// moved nothing leaves no line and isn't counted: past an axis' limit the rest of the times
+    /// did not happen.
     pub(super) fn change(
         &mut self,
         now: Time,
         cause: Cause,
         changes: &[(Axis, i64)],
+        times: u32,
         limit: usize,
     ) -> Axes {
         let mut moved = Axes::default();
+        let mut moving = 0;
         for (axis, delta) in changes {
-            moved.note(*axis, self.axes.add(*axis, *delta));
+            // The same change over and over goes one way, so its limit cuts off the sum as well.
+            let by = self.axes.add(*axis, delta.saturating_mul(i64::from(times)));
+            moved.note(*axis, by);
+            let steps = u64::from(by.unsigned_abs()).div_ceil(delta.unsigned_abs().max(1));
+            moving = moving.max(u32::try_from(steps).unwrap_or(u32::MAX));
         }
-        let silent = moved.is_zero()
-            && (cause.is_routine() || matches!(cause, Cause::Decay | Cause::TrustDecay));
+        let routine = cause.is_routine();
+        let times = if routine { moving.min(times) } else { times };
+        let silent =
+            moved.is_zero() && (routine || matches!(cause, Cause::Decay | Cause::TrustDecay));
         if !silent {
-            self.history.record(now, cause, moved, limit);
+            self.history.record(now, cause, moved, times, limit);
         }
         moved
     }
@@ -102,7 +111,7 @@ impl TrackedPeer {
             let before = i64::from(self.axes.get(axis));
             changes.push((axis, decayed(before, periods, policy.decay_factor) - before));
         }
-        !self.change(now, Cause::Decay, &changes, policy.config.history_limit).is_zero()
+        !self.change(now, Cause::Decay, &changes, 1, policy.config.history_limit).is_zero()
     }
 
     /// One or more intervals gone by: trust returns towards its initial value, and a new epoch
@@ -114,7 +123,7 @@ impl TrackedPeer {
         let before = i64::from(self.axes.get(Axis::Trust)) - initial;
         let change = decayed(before, intervals, MILLION - policy.trust_decay) - before;
         let limit = policy.config.history_limit;
-        self.change(now, Cause::TrustDecay, &[(Axis::Trust, change)], limit);
+        self.change(now, Cause::TrustDecay, &[(Axis::Trust, change)], 1, limit);
     }
 
     /// 0 to 1, in millionths: 0.6 trust + 0.2 trend of the score over the period + 0.2 share of

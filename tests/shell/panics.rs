@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use peerstage::{
-    Block, Kind, Proposal, RelayMode, Report, Target, Transaction, Vote, What,
+    Block, Kind, Payload, PayloadError, Proposal, RelayMode, Report, Target, Topic, Transaction,
+    Vote, What,
     core::reason::CloseReason,
     shell::{disarm_fault, plan_fault},
     testkit::{
@@ -27,6 +29,22 @@ const ELSEWHERE: [&str; 1] = ["Admin::"];
 
 /// One at a time: the plan is the process's.
 pub(crate) static ALONE: Mutex<()> = Mutex::new(());
+
+/// A message to one node alone.
+struct Whisper(Bytes);
+
+impl Payload for Whisper {
+    const KIND: Kind = Kind::Custom;
+    const TOPIC: Topic = Topic(77);
+
+    fn encode(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    fn decode(bytes: Bytes) -> Result<Self, PayloadError> {
+        Ok(Whisper(bytes))
+    }
+}
 
 /// What the hook says of a core actor.
 fn name_of(actor: &str) -> &'static str {
@@ -129,6 +147,7 @@ async fn live(cluster: &mut Cluster) {
         let _ = node.broadcast(Proposal::from(b"proposal".to_vec())).await;
         let _ = node.broadcast(Vote::from(b"vote".to_vec())).await;
         let _ = node.send(second, Transaction::from(b"for you".to_vec())).await;
+        let _ = node.send(second, Whisper(Bytes::from_static(b"for you alone"))).await;
         let _ = node.request(Target::Peer(second), ECHO, b"?".to_vec(), PATIENCE / 4).await;
     };
     let _ = timeout(PATIENCE, talk).await;
@@ -188,7 +207,7 @@ fn a_panic_in_any_core_handler_is_fatal_to_its_node_alone() {
 fn a_panic_in_any_peer_handler_ends_one_connection() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     metrics();
-    for handler in ["Peer::Arrived", "Peer::WriterReady", "Peer::PeerOrder"] {
+    for handler in ["Peer::Arrived", "Peer::WriterNews", "Peer::PeerOrder"] {
         let before = peer_panics();
         run_virtual(1, move |seed| async move {
             let (cluster, deaths) = three(seed).await;
@@ -198,7 +217,9 @@ fn a_panic_in_any_peer_handler_ends_one_connection() {
             if handler == "Peer::PeerOrder" {
                 let _ = cluster.network(0).disconnect(second).await;
             } else {
-                let _ = cluster.network(0).broadcast(Block::from(b"block".to_vec())).await;
+                // More than a socket takes at once, so that its writer has to wait.
+                let block = Block::from(vec![7; 2 * 1024 * 1024]);
+                let _ = cluster.network(0).broadcast(block).await;
             }
             // Whoever was told to go has gone for the reason that the manager was given first.
             let expected = match handler {

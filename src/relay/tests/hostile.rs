@@ -121,6 +121,30 @@ fn a_duplicate_flood_is_dropped_and_penalised() {
     assert!(faults(&net).len() >= 10 && faults(&net)[0] == RelayFault::DuplicateFlood);
 }
 
+/// Attack row 27: what a duplicate costs is no memory, whoever repeats it and whatever became of
+/// the message.
+#[test]
+fn a_duplicate_flood_takes_no_room() {
+    let mut net = Network::new(4, 0, 1);
+    for n in 1..4 {
+        net.nodes[n].hostile = true;
+        net.link(0, n);
+    }
+    let bodies: [&[u8]; 3] = [b"tx", b"bad", b"stuck"];
+    let flood = |net: &mut Network, times: usize| {
+        for at in 0..times {
+            net.transmit(1 + at % 3, 0, gossip(Kind::Transaction, 0, bodies[at / 3 % 3]));
+        }
+        net.run(1_000);
+        net.nodes[0].relay.table.loose_and_cells()
+    };
+    let before = flood(&mut net, 9);
+    assert_eq!(net.nodes[0].relay.status().known, 3);
+    let after = flood(&mut net, 9_000);
+    assert_eq!((after, net.nodes[0].relay.status().known), (before, 3));
+    assert!(counted(&net, DropReason::Duplicate) >= 9_000);
+}
+
 /// Attack row 29: a vote that left the cache is refused by its age, and so are votes from the
 /// future; a clock that jumps costs nobody anything (attack row 32).
 #[test]
@@ -288,25 +312,33 @@ proptest! {
         let mut net = Network::new(2, 2, 1);
         net.nodes[1].hostile = true;
         net.link(0, 1);
+        let slot = net.slot(0, 1);
         let relay = &mut net.nodes[0].relay;
-        let (mut out, mut now) = (Vec::new(), START);
+        let (mut out, mut now, mut tickets) = (Vec::new(), START, Vec::new());
         for ((kind, header, body), jump) in messages {
             let kind = crate::kinds::KINDS[usize::from(kind) % crate::kinds::KINDS.len()].kind;
             now = now.plus(jump % 5_000);
             let message = Inbound {
-                peer: keypair(1).node_id(),
                 kind,
                 id: MessageId::of(kind, Topic(0), &body),
                 header: Header::new(&header).unwrap_or_default(),
                 body: body.into(),
                 first_byte: now,
             };
-            relay.on_message(now, Time(jump), message, &mut out);
-            relay.on_verdict(now, VerdictTicket(jump % 50), Verdict::Accept, &mut out);
-            relay.on_verified(now, VerdictTicket(jump % 50), jump % 2 == 0, &mut out);
+            relay.on_message(now, Time(jump), slot, message, &mut out);
+            // The tickets given lately, for the right stage and for the wrong one; and any.
+            for action in std::mem::take(&mut out) {
+                if let Action::Judge { ticket, .. } | Action::Verify { ticket, .. } = action {
+                    tickets.push(ticket);
+                }
+            }
+            let lately = tickets.len().saturating_sub(jump as usize % 3 + 1);
+            let ticket = tickets.get(lately).copied().unwrap_or(VerdictTicket(jump));
+            relay.on_verdict(now, ticket, Verdict::Accept, &mut out);
+            relay.on_verified(now, ticket, jump % 2 == 0, &mut out);
             relay.on_deadline(now, &mut out);
         }
-        relay.on_peer_down(now, keypair(1).node_id(), &mut out);
+        relay.on_peer_down(now, slot, &mut out);
         for _ in 0..1_000 {
             now = now.plus(1_000);
             relay.on_deadline(now, &mut out);
@@ -314,6 +346,7 @@ proptest! {
         prop_assert_eq!(relay.status().pending, 0);
         prop_assert_eq!(relay.status().cache_bytes, 0);
         prop_assert_eq!(relay.asks.len(), 0);
-        prop_assert_eq!(relay.seen.len(), 0);
+        prop_assert_eq!(relay.table.len(), relay.table.loose_and_cells().0);
+        prop_assert!(relay.table.len() <= 4 + 60, "what got no verdict: four ids in lists and ours");
     }
 }

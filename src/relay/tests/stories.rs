@@ -45,8 +45,10 @@ fn selective_mode_prefers_peers_in_standing() {
         net.nodes[0].relay.on_score(peer, n as i64 * 10_000, n >= 4);
     }
     net.nodes[0].relay.set_mode(Kind::Block, RelayMode::Selective);
-    let sent: BTreeSet<NodeId> = net.broadcast(0, Kind::Block, b"1").sent.into_iter().collect();
-    assert_eq!(sent, (4..9).map(|n| keypair(n).node_id()).collect());
+    let block = net.broadcast(0, Kind::Block, b"1");
+    let mut told = block.sent.clone();
+    told.add_all(&block.announced);
+    assert_eq!(net.nodes_of(0, &told), (4..9).collect());
 }
 
 #[test]
@@ -181,8 +183,10 @@ fn a_full_queue_is_made_up_for_by_announcement() {
     let relay = &mut net.nodes[0].relay;
     let sent = relay.broadcast(now, Kind::Transaction, Topic(0), body, &mut out).unwrap();
     let id = sent.id.unwrap();
-    relay.on_queue_result(sent.sent[0], Kind::Transaction, id, false, &mut out);
-    assert!(matches!(out.last(), Some(Action::Count { reason: DropReason::QueueFull, .. })));
+    relay.on_queue_result(sent.sent.nth(0).unwrap(), Kind::Transaction, id, false);
+    let mut counts = Vec::new();
+    relay.take_counts(&mut |kind, reason, count| counts.push((kind, reason, count)));
+    assert_eq!(counts, [(Kind::Transaction, DropReason::QueueFull, 1)]);
     net.run(3_000);
     net.assert_everywhere_once(0, sent.id);
 }
