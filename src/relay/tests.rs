@@ -234,7 +234,9 @@ impl Network {
 
     /// An announcement goes to a peer that is not known to have any of it.
     fn tell(&mut self, from: usize, to: usize, body: &Bytes) {
-        let (slot, back) = (self.slot(from, to), self.slot(to, from));
+        let slot = self.slot(from, to);
+        // The first words of a connection may leave before the other side has its slot.
+        let back = self.nodes[to].relay.slot(&keypair(from).node_id());
         for (_, id) in inventory::read(body).unwrap() {
             self.told += 1;
             let table = &self.nodes[from].relay.table;
@@ -242,7 +244,8 @@ impl Network {
             assert!(entry.is_none_or(|entry| !entry.has.contains(slot)), "it has it");
             let table = &self.nodes[to].relay.table;
             let entry = table.find(&id).and_then(|at| table.get(at));
-            self.told_in_vain += usize::from(entry.is_some_and(|entry| entry.has.contains(back)));
+            let known = entry.zip(back).is_some_and(|(entry, back)| entry.has.contains(back));
+            self.told_in_vain += usize::from(known);
         }
     }
 

@@ -61,12 +61,10 @@ const ALL: EagerConfig = EagerConfig {
 fn every_node_gets_every_transaction_for_few_pushes() {
     for seed in 0..2 {
         let lazy = cost(Kind::Transaction, 256, seed, EagerConfig::default());
-        eprintln!("transactions {lazy:?}");
         assert!(lazy.pushed <= 260 && lazy.pushed + lazy.served <= 300, "{lazy:?}");
         assert!(lazy.told <= 600, "of eight neighbours two are pushed to: {lazy:?}");
     }
     let flood = cost(Kind::Transaction, 256, 0, ALL);
-    eprintln!("flood {flood:?}");
     assert!(flood.pushed >= 400, "{flood:?}");
 }
 
@@ -76,7 +74,6 @@ fn every_node_gets_every_block_small_or_large() {
         [(Kind::Block, 1_000, 460), (Kind::Block, 20_000, 360), (Kind::Custom, 256, 360)]
     {
         let lazy = cost(kind, length, 3, EagerConfig::default());
-        eprintln!("{kind} of {length} {lazy:?}");
         assert!(lazy.pushed <= pushed, "{lazy:?}");
     }
 }
