@@ -14,7 +14,10 @@ RUN strip -o /usr/local/bin/peerstage target/release/peerstage
 FROM debian:bookworm-slim
 # libstdc++ is what RocksDB links; the node needs no certificates and no shell.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libstdc++6 && rm -rf /var/lib/apt/lists/*
-RUN useradd --system --uid 10001 --home-dir /var/lib/peerstage --create-home --shell /usr/sbin/nologin peerstage
+# By number: what a volume belongs to must not depend on what else the base image has.
+RUN groupadd --gid 10001 peerstage
+RUN useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/peerstage --shell /usr/sbin/nologin peerstage
+RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/peerstage
 COPY --from=build /usr/local/bin/peerstage /usr/local/bin/peerstage
 COPY deploy/container.toml /etc/peerstage/node.toml
 COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/peerstage/
