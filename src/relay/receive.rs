@@ -146,21 +146,20 @@ impl Relay {
             Self::penalise(peer, RelayFault::DuplicateFlood, kind.name(), out);
         }
         if self.pending.contains(id) {
-            if let Some(peer) = peer {
-                self.pending.on_copy(id, peer);
-            }
+            let _is_new = peer.map(|peer| self.pending.on_copy(id, peer));
             Self::count(kind, DropReason::Duplicate, out);
             return true;
         }
         let Some((at, outcome)) = self.seen.get(id) else { return false };
         Self::count(kind, DropReason::Duplicate, out);
         let Some(peer) = peer else { return true };
+        let late = now.since(at) > self.config.late_ms;
+        let credit = |delivery| Action::Credit { peer, kind, delivery };
         match outcome {
-            Outcome::Accepted => {
-                let late = now.since(at) > self.config.late_ms;
-                let delivery = if late { Delivery::Late } else { Delivery::Duplicate };
-                out.push(Action::Credit { peer, kind, delivery });
-            }
+            Outcome::Accepted if late => out.push(credit(Delivery::Late)),
+            // What it sends again unasked earns nothing.
+            Outcome::Accepted if self.peers.get(&peer).is_some_and(|p| p.repeated(id)) => {}
+            Outcome::Accepted => out.push(credit(Delivery::Duplicate)),
             Outcome::Rejected if kind == Kind::Custom => {}
             Outcome::Rejected => {
                 Self::penalise(peer, RelayFault::invalid(kind), "rejected before", out);

@@ -51,6 +51,8 @@ pub(super) struct Network {
     sequence: u64,
     pub(super) rng: ChaCha8Rng,
     pub(super) penalties: Vec<(usize, usize, RelayFault)>,
+    /// What was to the credit of whom, and how.
+    pub(super) credits: Vec<(usize, usize, Delivery)>,
     pub(super) counts: BTreeMap<DropReason, usize>,
     pub(super) sends: BTreeMap<(usize, MessageId), usize>,
 }
@@ -85,6 +87,7 @@ impl Network {
             sequence: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
             penalties: Vec::new(),
+            credits: Vec::new(),
             counts: BTreeMap::new(),
             sends: BTreeMap::new(),
         }
@@ -193,7 +196,9 @@ impl Network {
             Action::Penalise { peer, fault, .. } => {
                 self.penalties.push((node, self.index[&peer], fault));
             }
-            Action::Credit { .. } => {}
+            Action::Credit { peer, delivery, .. } => {
+                self.credits.push((node, self.index[&peer], delivery));
+            }
             Action::Count { reason, .. } => *self.counts.entry(reason).or_default() += 1,
         }
     }
