@@ -7,7 +7,7 @@ use std::{
 };
 
 use peerstage::{
-    Network,
+    Inbound, Network, Transaction, Verdict,
     clock::Clock,
     core::address::Address,
     testkit::run_virtual,
@@ -17,13 +17,21 @@ use tokio::{io::AsyncReadExt, io::AsyncWriteExt, time::Instant};
 
 use crate::hostile::{self, Raw, Script, settings};
 
-const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(33, 1, 1, 1));
+/// Where the node under attack is.
+pub(crate) const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(33, 1, 1, 1));
 
-async fn node_at(network: &SimNetwork, clock: &Clock, ip: IpAddr, peers: &[Address]) -> Network {
+/// A node at this IP that dials these peers.
+pub(crate) async fn node_at(
+    network: &SimNetwork,
+    clock: &Clock,
+    ip: IpAddr,
+    peers: &[Address],
+) -> Network {
     let listen = Address::new(ip, 30_400).to_string();
     Network::builder(hostile::NETWORK)
         .listen(&listen)
         .bootstrap(peers.iter().map(ToString::to_string))
+        .on(|_: Inbound<Transaction>| async { Verdict::Accept })
         .transport(Arc::new(network.host(ip)))
         .simulated(clock.clone(), [7; 32])
         .keypair(hostile::key(match ip {
