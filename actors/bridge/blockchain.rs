@@ -1,34 +1,25 @@
 //! The BlockchainBridge actor: blocks, transactions and the chain's own topics.
 
-use actix::{AsyncContext, Context, StreamHandler};
+use actix::{Context, StreamHandler};
 
-use super::{Handlers, Judge, Judged};
-use crate::shell::{Lifeline, Queue, QueueStream, core_actor, fault_point};
+use super::{Judge, Judging};
+use crate::shell::{Lifeline, core_actor, fault_point};
 
 /// Hands what arrived to the chain and the verdicts to the relay.
 pub struct BlockchainBridge {
-    handlers: Handlers,
-    judge: Option<QueueStream<Judge>>,
-    verdicts: Queue<Judged>,
+    judging: Judging,
     lifeline: Lifeline,
 }
 
 impl BlockchainBridge {
     fn begin(&mut self, ctx: &mut Context<Self>) {
-        if let Some(judge) = self.judge.take() {
-            ctx.add_stream(judge);
-        }
+        self.judging.begin(ctx);
     }
 
-    /// A bridge to these handlers.
+    /// A bridge to the chain's handlers.
     #[must_use]
-    pub fn new(
-        handlers: Handlers,
-        judge: QueueStream<Judge>,
-        verdicts: Queue<Judged>,
-        lifeline: Lifeline,
-    ) -> Self {
-        BlockchainBridge { handlers, judge: Some(judge), verdicts, lifeline }
+    pub fn new(judging: Judging, lifeline: Lifeline) -> Self {
+        BlockchainBridge { judging, lifeline }
     }
 }
 
@@ -37,9 +28,7 @@ core_actor!(BlockchainBridge, mailbox = 1_024);
 impl StreamHandler<Vec<Judge>> for BlockchainBridge {
     fn handle(&mut self, orders: Vec<Judge>, _: &mut Context<Self>) {
         fault_point("BlockchainBridge::Vec<Judge>");
-        for order in orders {
-            self.handlers.judge(order, self.verdicts.clone());
-        }
+        self.judging.judge(orders);
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}

@@ -1,6 +1,6 @@
 //! The ConsensusBridge actor: proposals and votes, signed on the way out.
 
-use actix::{AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler};
+use actix::{Context, Handler, Message, Recipient, ResponseFuture, StreamHandler};
 use bytes::Bytes;
 use peerstage_core::{
     identity::{Keypair, NetworkId},
@@ -8,13 +8,13 @@ use peerstage_core::{
     messages::{Signed, Topic},
 };
 
-use super::{Handlers, Judge, Judged};
+use super::{Judge, Judging};
 use crate::{
     clock::Clock,
     network::SendError,
     payload::Delivery,
     relay::Broadcast,
-    shell::{Lifeline, Queue, QueueStream, Workers, core_actor, fault_point},
+    shell::{Lifeline, Workers, core_actor, fault_point},
 };
 
 /// From the chain: sign this as our validator and spread it.
@@ -41,9 +41,7 @@ pub struct Signing {
 
 /// Hands proposals and votes to the chain, its verdicts to the relay, and signs the chain's own.
 pub struct ConsensusBridge {
-    handlers: Handlers,
-    judge: Option<QueueStream<Judge>>,
-    verdicts: Queue<Judged>,
+    judging: Judging,
     signing: Signing,
     relay: Recipient<Broadcast>,
     lifeline: Lifeline,
@@ -51,22 +49,18 @@ pub struct ConsensusBridge {
 
 impl ConsensusBridge {
     fn begin(&mut self, ctx: &mut Context<Self>) {
-        if let Some(judge) = self.judge.take() {
-            ctx.add_stream(judge);
-        }
+        self.judging.begin(ctx);
     }
 
-    /// A bridge to these handlers.
+    /// A bridge to the chain's handlers.
     #[must_use]
     pub fn new(
-        handlers: Handlers,
-        judge: QueueStream<Judge>,
-        verdicts: Queue<Judged>,
+        judging: Judging,
         signing: Signing,
         relay: Recipient<Broadcast>,
         lifeline: Lifeline,
     ) -> Self {
-        ConsensusBridge { handlers, judge: Some(judge), verdicts, signing, relay, lifeline }
+        ConsensusBridge { judging, signing, relay, lifeline }
     }
 }
 
@@ -75,9 +69,7 @@ core_actor!(ConsensusBridge, mailbox = 1_024);
 impl StreamHandler<Vec<Judge>> for ConsensusBridge {
     fn handle(&mut self, orders: Vec<Judge>, _: &mut Context<Self>) {
         fault_point("ConsensusBridge::Vec<Judge>");
-        for order in orders {
-            self.handlers.judge(order, self.verdicts.clone());
-        }
+        self.judging.judge(orders);
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}

@@ -7,6 +7,7 @@
 mod blockchain;
 mod consensus;
 mod handlers;
+mod judging;
 mod monitoring;
 
 use peerstage_core::{
@@ -21,6 +22,7 @@ pub use blockchain::BlockchainBridge;
 pub use consensus::{ConsensusBridge, Publish, Signing};
 pub(crate) use handlers::label as verdict_label;
 pub use handlers::{Handler, Handlers, closure_handler, recipient_handler};
+pub use judging::Judging;
 pub use monitoring::{MonitoringBridge, Notice, Subscribe, Subscription};
 
 use crate::{payload::Verdict, shell::BytePermit};

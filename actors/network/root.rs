@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     bridge::{
-        BlockchainBridge, ConsensusBridge, Handlers, JUDGE_QUEUE, Judge, Judged, MonitoringBridge,
-        Signing,
+        BlockchainBridge, ConsensusBridge, Handlers, JUDGE_QUEUE, Judge, Judged, Judging,
+        MonitoringBridge, Signing,
     },
     clock::Clock,
     events::Event,
@@ -207,7 +207,8 @@ impl Stage {
     fn blockchain(&self, handlers: Handlers) -> (Addr<BlockchainBridge>, Queue<Judge>) {
         let (queue, orders) = Queue::new("blockchain", JUDGE_QUEUE);
         let lifeline = self.fatal.lifeline("blockchain");
-        let actor = BlockchainBridge::new(handlers, orders, self.verdicts.clone(), lifeline);
+        let judging = Judging::new(handlers, orders, self.verdicts.clone());
+        let actor = BlockchainBridge::new(judging, lifeline);
         (start(&self.placement, &self.placement.bridges(), actor), queue)
     }
 
@@ -246,9 +247,10 @@ impl Stage {
             clock: self.clock.clone(),
             workers: self.workers.clone(),
         };
-        let (verdicts, relay) = (self.verdicts.clone(), relay.clone().recipient());
+        let judging = Judging::new(handlers, orders, self.verdicts.clone());
+        let relay = relay.clone().recipient();
         let lifeline = self.fatal.lifeline("consensus");
-        let actor = ConsensusBridge::new(handlers, orders, verdicts, signing, relay, lifeline);
+        let actor = ConsensusBridge::new(judging, signing, relay, lifeline);
         start(&self.placement, &self.placement.bridges(), actor)
     }
 
