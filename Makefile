@@ -7,7 +7,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 FUZZ_SECONDS ?= 60
 DEMO ?= localnet --nodes 8 --validators 4 --replay bitcoin:702861
 
-.PHONY: demo test test-rocksdb release fuzz setup
+.PHONY: demo test test-rocksdb release fuzz bench-primitives setup
 
 demo:
 	@scripts/setup demo
@@ -39,6 +39,12 @@ release:
 fuzz:
 	@scripts/setup fuzz
 	scripts/fuzz $(FUZZ_SECONDS)
+
+# The figures of ADR 0002 and ADR 0007, on this machine.
+bench-primitives:
+	@scripts/setup demo
+	CARGO_TARGET_DIR="$$(scripts/target-dir)/primitives" \
+		cargo run --locked --release --manifest-path benches/primitives/Cargo.toml
 
 setup:
 	@scripts/setup demo test rocksdb fuzz

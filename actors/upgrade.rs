@@ -34,6 +34,9 @@ pub(crate) enum UpgradeError {
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
+    /// The connection had to make room, or its dial was given up.
+    #[error("not wanted any more")]
+    NotWanted,
 }
 
 impl UpgradeError {
@@ -50,6 +53,7 @@ impl UpgradeError {
                 _ => "connection_failed",
             },
             UpgradeError::Stopping => "shutdown",
+            UpgradeError::NotWanted => "gave_way",
         }
     }
 }

@@ -213,7 +213,7 @@ impl Manager {
         self.dialler.targets.retain(|target| !persistent(target));
         let address = self.peers.get(peer).map(|p| p.view.address);
         self.postpone(peer, address, now.plus(self.config.disconnect_pause));
-        self.cancel_dials(peer, out);
+        self.cancel_dials(peer, CloseReason::Requested, out);
         let was_there = self.close_peer(now, peer, CloseReason::Requested, out);
         self.look_for_peers(now, out);
         was_there
@@ -228,7 +228,7 @@ impl Manager {
         let ip = address.filter(|a| !self.book.is_exempt(*a)).map(|a| a.ip());
         self.ban(peer, until, ip);
         self.postpone(&peer, address, until);
-        self.cancel_dials(&peer, out);
+        self.cancel_dials(&peer, CloseReason::Banned, out);
         self.close_peer(now, &peer, CloseReason::Banned, out);
         self.look_for_peers(now, out);
     }
@@ -257,7 +257,7 @@ impl Manager {
     pub fn on_shutdown(&mut self, now: Time, out: &mut Vec<Action>) {
         self.phase = Phase::Stopped;
         for (attempt, _) in self.dialler.take(|_| true) {
-            out.push(Action::CancelDial { attempt });
+            out.push(Action::CancelDial { attempt, reason: CloseReason::Shutdown });
         }
         for session in self.gate.take_all() {
             out.push(close(session, CloseReason::Shutdown));
@@ -287,7 +287,7 @@ impl Manager {
             out.push(close(session, CloseReason::HandshakeTimeout));
         }
         for (attempt, late) in self.dialler.take_late(now) {
-            out.push(Action::CancelDial { attempt });
+            out.push(Action::CancelDial { attempt, reason: CloseReason::HandshakeTimeout });
             self.after_failure(now, &late, DialFailure::Timeout, out);
         }
         if self.next_sweep <= now {
@@ -341,9 +341,9 @@ impl Manager {
         self.dialler.postpone(peer, until);
     }
 
-    fn cancel_dials(&mut self, peer: &NodeId, out: &mut Vec<Action>) {
+    fn cancel_dials(&mut self, peer: &NodeId, reason: CloseReason, out: &mut Vec<Action>) {
         for (attempt, _) in self.dialler.take(|a| a.expected.as_ref() == Some(peer)) {
-            out.push(Action::CancelDial { attempt });
+            out.push(Action::CancelDial { attempt, reason });
         }
     }
 

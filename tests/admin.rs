@@ -1,12 +1,15 @@
 //! The admin interface of a real node: every route, and every way in that must be shut.
 #![allow(clippy::unwrap_used, reason = "what fails here is the test")]
 
+#[path = "admin/openapi.rs"]
+mod openapi;
 #[path = "process/mod.rs"]
 mod process;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    net::TcpStream,
     os::unix::net::UnixStream,
 };
 
@@ -272,4 +275,58 @@ fn event_streams_are_bounded() {
     assert_eq!(refused.status, 503, "{refused:?}");
     drop(streams);
     assert_eq!(node.get("/v1/status").status, 200);
+}
+
+/// So many clients of one listener that say `words` and no more.
+fn crowd<S: Read + Write>(connect: impl Fn() -> S, words: &str) -> Vec<S> {
+    let come = |_| {
+        let mut stream = connect();
+        // One that had to make room at once may be closed by now.
+        let _ = stream.write_all(words.as_bytes());
+        stream
+    };
+    (0..300).map(come).collect()
+}
+
+/// Whether a connection that was set to not block is still open.
+fn is_open(stream: &mut impl Read) -> bool {
+    let mut bytes = [0; 64];
+    matches!(stream.read(&mut bytes), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+/// Whether a connection was closed without a word: one whose time was over is told so.
+fn had_to_go(stream: &mut impl Read) -> bool {
+    let mut bytes = [0; 64];
+    match stream.read(&mut bytes) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
+/// Attack row 44: clients that are silent, send half a head or half a body keep neither the
+/// operator nor the probes out, on no listener: they make room, long before their time is over.
+#[test]
+fn half_open_requests_keep_nobody_out() {
+    let (node, admin, token) = guarded(&[]);
+    let half_head = "GET /v1/status HTTP/1.1\r\nHost: localhost\r\n".to_owned();
+    let half_body = format!(
+        "POST /v1/validators HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: 9\r\n\r\n["
+    );
+    for words in ["", &half_head, &half_body] {
+        let mut held = crowd(|| UnixStream::connect(node.text("socket")).unwrap(), words);
+        assert_eq!(node.get("/livez").body, "alive\n");
+        assert_eq!(node.post("/v1/validators", "[]").status, 200);
+        held.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+        assert!(is_open(held.last_mut().unwrap()), "the newest may stay");
+        assert!(had_to_go(&mut held[0]), "the answers came when the others' time was over");
+    }
+    let metrics = node.text("metrics");
+    for place in [&admin, &metrics] {
+        let mut held = crowd(|| TcpStream::connect(place).unwrap(), &half_head);
+        let headers = [("Host", "localhost"), ("Authorization", &format!("Bearer {token}"))];
+        assert_eq!(raw_tcp(place, &request("GET", "/livez", &headers)).body, "alive\n");
+        held.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+        assert!(is_open(held.last_mut().unwrap()) && had_to_go(&mut held[0]), "{place}");
+    }
 }

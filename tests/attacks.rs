@@ -8,13 +8,19 @@
     reason = "a test that meets the unexpected must fail loudly"
 )]
 
+#[path = "attacks/floods.rs"]
+mod floods;
 #[path = "attacks/handshake.rs"]
 mod handshake;
 #[path = "attacks/hostile.rs"]
 mod hostile;
+#[path = "attacks/machine.rs"]
+mod machine;
 #[path = "attacks/node.rs"]
 mod node;
 #[path = "attacks/patience.rs"]
 mod patience;
+#[path = "process/mod.rs"]
+mod process;
 #[path = "attacks/session.rs"]
 mod session;

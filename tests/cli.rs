@@ -4,7 +4,12 @@
 #[path = "process/mod.rs"]
 mod process;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use process::{Node, peerstage, read, run};
 use rustix::process::Signal;
@@ -123,6 +128,35 @@ fn a_command_without_a_node_says_how_to_start_one() {
     assert_eq!((errors.contains("`peerstage init` makes one"), code), (true, 1), "{errors}");
 }
 
+/// With `--json` errors are JSON too: one object on standard error, whatever went wrong.
+#[test]
+fn errors_are_json_where_answers_are() {
+    let node = Node::start(&[]);
+    let error_of = |arguments: &[&str]| {
+        let output = node.command(&[arguments, &["--json"]].concat()).output().unwrap();
+        let (out, errors, code) = read(&output);
+        assert_eq!((out.as_str(), errors.lines().count()), ("", 1), "{arguments:?}: {errors}");
+        let error: serde_json::Value = serde_json::from_str(&errors).unwrap();
+        let text = error["error"].as_str().unwrap().to_owned();
+        assert!(error["hint"].is_string() && !text.is_empty(), "{arguments:?}: {error}");
+        (code, text, error)
+    };
+    let (code, text, error) = error_of(&["peer", "abcd"]);
+    assert_eq!((code, text.as_str()), (1, "no peer is known by abcd"));
+    assert_eq!(error["hint"], "`peerstage peers` lists the connected ones");
+    assert!(error_of(&["unban", &"ab".repeat(32)]).1.contains("is not banned"));
+    let (code, text, _) = error_of(&["status", "--socket", "/nowhere/admin.sock"]);
+    assert_eq!(code, 1);
+    assert!(text.starts_with("no node is running at /nowhere/admin.sock"), "{text}");
+    let (code, _, error) = error_of(&["status", "--set", "network.max_pears=1"]);
+    assert_eq!(code, 2);
+    assert_eq!(error["problems"][0]["origin"]["from"], "flag", "{error}");
+    let (code, text, _) = error_of(&["peer"]);
+    assert_eq!(code, 2);
+    assert!(text.contains("required arguments"), "{text}");
+    assert!(error_of(&["netinfo", "9"]).1.contains("9 is not in 0..=4"));
+}
+
 #[test]
 fn a_second_node_in_the_same_folder_is_told_why_not() {
     let node = Node::start(&[]);
@@ -197,6 +231,27 @@ fn sigint_and_sigterm_end_a_node_in_order() {
     }
 }
 
+/// A second signal ends a node that is closing at once, with 128 and the number of the signal.
+/// Both are sent while the node is held, so the second is there before anything has closed.
+#[test]
+fn a_second_signal_ends_a_node_at_once() {
+    let node = Node::start(&[]);
+    for signal in [Signal::STOP, Signal::INT, Signal::TERM, Signal::CONT] {
+        node.signal(signal);
+    }
+    let (code, _, log) = node.end();
+    // Which of the two is seen first is the runtime's choice.
+    let (second, expected) = if log.contains("\"why\":\"SIGINT\"") {
+        ("SIGTERM", 128 + 15)
+    } else {
+        assert!(log.contains("\"why\":\"SIGTERM\""), "{log}");
+        ("SIGINT", 128 + 2)
+    };
+    assert_eq!(code, Some(expected), "{log}");
+    assert!(log.contains(&format!("\"signal\":\"{second}\"")), "{log}");
+    assert!(log.contains("a second signal: the node ends without closing"), "{log}");
+}
+
 #[test]
 fn stop_ends_a_node_in_order() {
     let node = Node::start(&[]);
@@ -233,8 +288,18 @@ fn a_node_that_loses_an_actor() {
     let ended = peerstage::node::run::run_attached(
         config,
         |builder| builder,
-        |started| {
-            assert!(started.network.panic_in(actor.to_str().unwrap()));
+        |started| match actor.to_str().unwrap() {
+            // The network does not know it; any request reaches it.
+            "admin" => {
+                peerstage::shell::plan_fault("Admin::AdminRequest");
+                let socket = started.socket.clone().unwrap();
+                std::thread::spawn(move || {
+                    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+                    stream.write_all(process::get("/v1/status").as_bytes()).unwrap();
+                    let _ = stream.read_to_end(&mut Vec::new());
+                });
+            }
+            actor => assert!(started.network.panic_in(actor)),
         },
     );
     unreachable!("the process should have ended: {ended:?}");
@@ -253,6 +318,7 @@ fn the_death_of_a_core_actor_ends_the_process_with_70() {
         "blockchain",
         "consensus",
         "monitoring",
+        "admin",
     ];
     for actor in actors {
         let output = std::process::Command::new(std::env::current_exe().unwrap())

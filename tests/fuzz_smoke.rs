@@ -93,6 +93,24 @@ fn configurations() {
 }
 
 #[test]
+fn admin_bodies() {
+    let peer = "ab".repeat(32);
+    let bodies = [
+        format!("{{\"peer\":\"{peer}\",\"reason\":\"spam\",\"duration\":\"1h\"}}"),
+        format!("{{\"address\":\"{peer}@[::1]:30400\"}}"),
+        "{\"peer\":\"abcd\"}".to_owned(),
+        "{\"kind\":\"custom\",\"topic\":7,\"body\":\"00ff\"}".to_owned(),
+        "{\"kind\":\"block\",\"mode\":\"validator-only\"}".to_owned(),
+        format!("[\"{peer}\"]"),
+        "{}".to_owned(),
+    ];
+    let seeds = bodies.iter().enumerate();
+    let seeds: Vec<Vec<u8>> =
+        seeds.map(|(route, body)| [&[route as u8], body.as_bytes()].concat()).collect();
+    smoke(peerstage::admin::fuzz_body, &seeds, 20_000);
+}
+
+#[test]
 fn records() {
     let two = vec![2, 9, 10, 20];
     let damaged = vec![3, 200, 5, 6, 7, 0, 40, 1];

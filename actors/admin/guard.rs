@@ -2,7 +2,7 @@
 
 use actix_web::{
     Error, HttpRequest, HttpResponse,
-    body::MessageBody,
+    body::{BodySize, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode,
@@ -14,7 +14,7 @@ use actix_web::{
     web,
 };
 
-use super::{pages::refusal, token::Token};
+use super::{door::Guest, pages::refusal, token::Token};
 
 /// Names of this machine. Anything else in `Host` means that a web page had its own name
 /// rebound to 127.0.0.1 (CVE-2026-42559).
@@ -78,10 +78,20 @@ pub(super) async fn check(
         Some(guard) => guard.refuses(request.request()),
         None => Some(HttpResponse::InternalServerError().finish()),
     };
-    match refused {
-        Some(response) => Ok(request.into_response(response).map_into_right_body()),
-        None => Ok(next.call(request).await?.map_into_left_body()),
+    if let Some(response) = refused {
+        return Ok(request.into_response(response).map_into_right_body());
     }
+    let guest = request.conn_data::<Guest>().cloned();
+    // A body is waited for where it is read.
+    if let Some(guest) = guest.as_ref().filter(|_| request.method() != Method::POST) {
+        guest.is_served();
+    }
+    let response = next.call(request).await?;
+    // An event stream has no length and ends with its connection.
+    if let Some(guest) = guest.filter(|_| response.response().body().size() != BodySize::Stream) {
+        guest.waits();
+    }
+    Ok(response.map_into_left_body())
 }
 
 /// A header that is there once, as text.

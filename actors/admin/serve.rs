@@ -22,6 +22,7 @@ use peerstage_core::config::Config;
 
 use super::{
     actor::Admin,
+    door::Door,
     events::Streams,
     guard::{self, Guard},
     http::{self, Routes},
@@ -34,8 +35,9 @@ use super::{
 pub const SOCKET_PATH_MAX: usize = 107;
 /// A client that has not sent its request by then is dropped. A guess: a local client needs
 /// milliseconds.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections to one listener at a time; event streams have a lower limit of their own.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections to one listener at a time; event streams, and connections that wait for their
+/// client (the `door` module), have lower limits of their own.
 const CONNECTIONS_MAX: usize = 128;
 /// How long answers under way may take when the node stops.
 const STOP_SECONDS: u64 = 1;
@@ -196,13 +198,19 @@ impl AdminServers {
         bound: Bound<'_>,
         configure: impl Fn() -> Box<dyn Fn(&mut ServiceConfig)> + Send + Clone + 'static,
     ) -> Result<(), ServeError> {
+        let door = Door::default();
         let server =
             HttpServer::new(move || App::new().wrap(from_fn(guard::check)).configure(configure()))
                 .workers(1)
                 .disable_signals()
                 .shutdown_timeout(STOP_SECONDS)
                 .max_connections(CONNECTIONS_MAX)
-                .client_request_timeout(REQUEST_TIMEOUT);
+                .client_request_timeout(REQUEST_TIMEOUT)
+                .on_connect(move |socket, connection| {
+                    if let Some(guest) = door.enter(socket) {
+                        connection.insert(guest);
+                    }
+                });
         let server = match bound {
             Bound::Tcp(listener) => {
                 let address = listener.local_addr();

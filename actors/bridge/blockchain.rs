@@ -11,23 +11,15 @@ use peerstage_core::{
     messages::{MessageId, Topic},
 };
 
-use super::{About, Handlers, Judge, Judged, Subscribe, verdict_label};
+use super::{About, Judge, Judging, Subscribe, verdict_label};
 use crate::{
     clock::Clock,
     events::{Event, What},
     payload::Verdict,
     peer::Arrivals,
-    shell::{Lifeline, Queue, QueueStream, core_actor, fault_point, tell},
+    shell::{Lifeline, QueueStream, core_actor, fault_point, tell},
     status::KindCounts,
 };
-
-/// The queues into the bridge.
-pub struct BlockchainInputs {
-    /// From the relay: what was gossiped.
-    pub judge: QueueStream<Judge>,
-    /// From the peers: what was sent to this node alone.
-    pub direct: QueueStream<Arrivals>,
-}
 
 /// Counts of what was sent to this node alone, read by whoever asks.
 #[derive(Debug, Default)]
@@ -51,32 +43,31 @@ pub struct Watching {
 
 /// Hands what arrived to the chain and the verdicts to the relay.
 pub struct BlockchainBridge {
-    handlers: Arc<Handlers>,
-    inputs: Option<BlockchainInputs>,
-    verdicts: Queue<Judged>,
+    judging: Judging,
+    /// From the peers: what was sent to this node alone.
+    direct: Option<QueueStream<Arrivals>>,
     watching: Arc<Watching>,
     lifeline: Lifeline,
 }
 
 impl BlockchainBridge {
     fn begin(&mut self, ctx: &mut Context<Self>) {
-        if let Some(inputs) = self.inputs.take() {
-            ctx.add_stream(inputs.judge);
-            ctx.add_stream(inputs.direct);
+        self.judging.begin(ctx);
+        if let Some(direct) = self.direct.take() {
+            ctx.add_stream(direct);
         }
     }
 
-    /// A bridge to these handlers.
+    /// A bridge to the chain's handlers.
     #[must_use]
     pub fn new(
-        handlers: Handlers,
-        inputs: BlockchainInputs,
-        verdicts: Queue<Judged>,
+        judging: Judging,
+        direct: QueueStream<Arrivals>,
         watching: Watching,
         lifeline: Lifeline,
     ) -> Self {
-        let (handlers, watching) = (Arc::new(handlers), Arc::new(watching));
-        BlockchainBridge { handlers, inputs: Some(inputs), verdicts, watching, lifeline }
+        let watching = Arc::new(watching);
+        BlockchainBridge { judging, direct: Some(direct), watching, lifeline }
     }
 }
 
@@ -128,7 +119,7 @@ core_actor!(BlockchainBridge, mailbox = 1_024);
 impl StreamHandler<Vec<Judge>> for BlockchainBridge {
     fn handle(&mut self, orders: Vec<Judge>, _: &mut Context<Self>) {
         fault_point("BlockchainBridge::Vec<Judge>");
-        actix_rt::spawn(Arc::clone(&self.handlers).judge_all(orders, self.verdicts.clone()));
+        self.judging.judge(orders);
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
@@ -139,7 +130,7 @@ impl StreamHandler<Vec<Arrivals>> for BlockchainBridge {
         fault_point("BlockchainBridge::Vec<Arrivals>");
         for arrivals in batches {
             let watching = Arc::clone(&self.watching);
-            actix_rt::spawn(Arc::clone(&self.handlers).hand_over(arrivals, watching));
+            actix_rt::spawn(self.judging.handlers().hand_over(arrivals, watching));
         }
     }
 

@@ -1,8 +1,6 @@
 //! The ConsensusBridge actor: proposals and votes, signed on the way out.
 
-use std::sync::Arc;
-
-use actix::{AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler};
+use actix::{Context, Handler, Message, Recipient, ResponseFuture, StreamHandler};
 use bytes::Bytes;
 use peerstage_core::{
     identity::{Keypair, NetworkId},
@@ -10,13 +8,13 @@ use peerstage_core::{
     messages::{Signed, Topic},
 };
 
-use super::{Handlers, Judge, Judged};
+use super::{Judge, Judging};
 use crate::{
     clock::Clock,
     network::SendError,
     payload::Delivery,
     relay::Broadcast,
-    shell::{Lifeline, Queue, QueueStream, Workers, core_actor, fault_point},
+    shell::{Lifeline, Workers, core_actor, fault_point},
 };
 
 /// From the chain: sign this as our validator and spread it.
@@ -43,9 +41,7 @@ pub struct Signing {
 
 /// Hands proposals and votes to the chain, its verdicts to the relay, and signs the chain's own.
 pub struct ConsensusBridge {
-    handlers: Arc<Handlers>,
-    judge: Option<QueueStream<Judge>>,
-    verdicts: Queue<Judged>,
+    judging: Judging,
     signing: Signing,
     relay: Recipient<Broadcast>,
     lifeline: Lifeline,
@@ -53,23 +49,18 @@ pub struct ConsensusBridge {
 
 impl ConsensusBridge {
     fn begin(&mut self, ctx: &mut Context<Self>) {
-        if let Some(judge) = self.judge.take() {
-            ctx.add_stream(judge);
-        }
+        self.judging.begin(ctx);
     }
 
-    /// A bridge to these handlers.
+    /// A bridge to the chain's handlers.
     #[must_use]
     pub fn new(
-        handlers: Handlers,
-        judge: QueueStream<Judge>,
-        verdicts: Queue<Judged>,
+        judging: Judging,
         signing: Signing,
         relay: Recipient<Broadcast>,
         lifeline: Lifeline,
     ) -> Self {
-        let handlers = Arc::new(handlers);
-        ConsensusBridge { handlers, judge: Some(judge), verdicts, signing, relay, lifeline }
+        ConsensusBridge { judging, signing, relay, lifeline }
     }
 }
 
@@ -78,7 +69,7 @@ core_actor!(ConsensusBridge, mailbox = 1_024);
 impl StreamHandler<Vec<Judge>> for ConsensusBridge {
     fn handle(&mut self, orders: Vec<Judge>, _: &mut Context<Self>) {
         fault_point("ConsensusBridge::Vec<Judge>");
-        actix_rt::spawn(Arc::clone(&self.handlers).judge_all(orders, self.verdicts.clone()));
+        self.judging.judge(orders);
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}

@@ -7,6 +7,7 @@
 mod blockchain;
 mod consensus;
 mod handlers;
+mod judging;
 mod monitoring;
 
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use peerstage_core::{
     time::Time,
 };
 
-pub use blockchain::{BlockchainBridge, BlockchainInputs, DirectCounts, Watching};
+pub use blockchain::{BlockchainBridge, DirectCounts, Watching};
 pub use consensus::{ConsensusBridge, Publish, Signing};
 pub(crate) use handlers::label as verdict_label;
 pub use handlers::{Handler, Handlers, closure_handler, recipient_handler};
+pub use judging::Judging;
 pub use monitoring::{MonitoringBridge, Notice, Subscribe, Subscription};
 
 use crate::{payload::Verdict, shell::BytePermit};

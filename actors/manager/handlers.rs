@@ -45,8 +45,8 @@ impl StreamHandler<Vec<Link>> for NetworkManager {
     fn handle(&mut self, links: Vec<Link>, ctx: &mut Context<Self>) {
         fault_point("NetworkManager::Vec<Link>");
         for link in links {
-            let (address, mut link) = (link.remote, Some(link));
-            let id = self.new_session(address, Direction::Inbound);
+            let address = link.remote;
+            let (id, wanted) = self.new_session(address, Direction::Inbound);
             step(self, ctx, |actor, now, out| {
                 let first = out.len();
                 actor.machine.on_inbound_attempt(now, id, address, out);
@@ -55,12 +55,11 @@ impl StreamHandler<Vec<Link>> for NetworkManager {
                     .iter()
                     .skip(first)
                     .any(|action| matches!(action, Action::Accept { session } if *session == id));
-                match link.take() {
-                    Some(link) if accepted => actor.opening.accept(id, link),
-                    _ => {
-                        metrics::counter!("peerstage_inbound_refused_total").increment(1);
-                        actor.sessions.remove(&id);
-                    }
+                if accepted {
+                    actor.opening.accept(id, link, wanted);
+                } else {
+                    metrics::counter!("peerstage_inbound_refused_total").increment(1);
+                    actor.sessions.remove(&id);
                 }
             });
         }

@@ -30,6 +30,7 @@ pub use messages::{
     Connect, Disconnect, ManagerQuery, ManagerReport, PeerQuery, PeerRow, SetValidators, Shutdown,
 };
 pub(crate) use opening::Opening;
+use opening::Wanted;
 
 use crate::{
     clock::Clock,
@@ -39,7 +40,7 @@ use crate::{
     peer_store::Keep,
     relay::RecordSeen,
     scoring::Observation,
-    shell::{Lifeline, Queue, QueueStream, Shell, Timer, core_actor, step, tell},
+    shell::{Lifeline, Queue, QueueStream, Shell, Timer, clock_and_timer, core_actor, step, tell},
     transport::Link,
 };
 
@@ -66,6 +67,8 @@ struct Session {
     greeting: Option<Greeted>,
     /// The machine wants it gone, for this reason.
     refused: Option<CloseReason>,
+    /// Dropped when it need not be opened any more.
+    wanted: Option<oneshot::Sender<()>>,
 }
 
 struct Greeted {
@@ -159,11 +162,13 @@ impl NetworkManager {
         }
     }
 
-    fn new_session(&mut self, address: Address, direction: Direction) -> SessionId {
+    fn new_session(&mut self, address: Address, direction: Direction) -> (SessionId, Wanted) {
         self.next_session += 1;
         let id = SessionId(self.next_session);
-        self.sessions.insert(id, Session { address, direction, greeting: None, refused: None });
-        id
+        let (wanted, is_wanted) = oneshot::channel();
+        let (greeting, refused, wanted) = (None, None, Some(wanted));
+        self.sessions.insert(id, Session { address, direction, greeting, refused, wanted });
+        (id, is_wanted)
     }
 
     fn event(&self, what: What) {
@@ -210,9 +215,9 @@ impl NetworkManager {
     fn on_session(&mut self, event: SessionEvent, now: Time, out: &mut Vec<Action>) {
         match event {
             SessionEvent::DialFailed { attempt, failure, reason } => {
-                if let Some((id, address)) = self.session_of(attempt) {
-                    self.sessions.remove(&id);
-                    self.event(What::DialFailed { address, reason: reason.to_owned() });
+                let session = self.session_of(attempt);
+                if let Some(session) = session.and_then(|id| self.sessions.remove(&id)) {
+                    self.dial_failed(&session, reason);
                 }
                 self.machine.on_dial_failed(now, attempt, failure, out);
             }
@@ -245,8 +250,7 @@ impl NetworkManager {
         match session.direction {
             Direction::Outbound(attempt) if session.greeting.is_none() => {
                 let failure = peerstage_core::manager::DialFailure::Handshake(closure.reason);
-                let reason = closure.to_string();
-                self.event(What::DialFailed { address: session.address, reason });
+                self.dial_failed(&session, &closure.to_string());
                 self.machine.on_dial_failed(now, attempt, failure, out);
             }
             _ => self.machine.on_closed(now, id, closure, out),
@@ -264,10 +268,17 @@ impl NetworkManager {
         self.sessions.values().any(|session| session.greeting.is_some())
     }
 
-    fn session_of(&self, attempt: DialId) -> Option<(SessionId, Address)> {
+    fn session_of(&self, attempt: DialId) -> Option<SessionId> {
         let dialled = Direction::Outbound(attempt);
-        let mut sessions = self.sessions.iter();
-        sessions.find(|(_, s)| s.direction == dialled).map(|(id, s)| (*id, s.address))
+        self.sessions.iter().find(|(_, session)| session.direction == dialled).map(|(id, _)| *id)
+    }
+
+    /// Shows once that a dial became no peer: one that was given up was shown at that moment.
+    fn dial_failed(&self, session: &Session, reason: &str) {
+        if session.refused.is_none() {
+            let (address, reason) = (session.address, reason.to_owned());
+            self.event(What::DialFailed { address, reason });
+        }
     }
 
     fn peer_of(&self, session: SessionId) -> Option<NodeId> {

@@ -17,6 +17,7 @@ use peerstage_core::{
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
+use tokio::sync::oneshot;
 
 use crate::{
     clock::Clock,
@@ -45,19 +46,21 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Dials in the background; the end is told through the session queue.
+    /// Dials in the background; the end is told through the session queue. Given up when the
+    /// other end of `wanted` is dropped.
     pub(crate) fn dial(
         self: &Arc<Self>,
         attempt: DialId,
         session: SessionId,
         address: Address,
         expected: Option<NodeId>,
+        wanted: Wanted,
     ) {
         let this = Arc::clone(self);
         let rng = self.rng();
         let by = self.clock.now().plus(self.connection_timeout);
         self.placement.spawn_peer(async move {
-            let opened = this.connect(address, expected, rng).await;
+            let opened = while_wanted(wanted, this.connect(address, expected, rng)).await;
             match opened {
                 Ok((io, established)) => this.launch(session, io, *established, address, by),
                 Err(error) => {
@@ -73,17 +76,17 @@ impl Opening {
     }
 
     /// Answers an accepted connection in the background. Handshake and greeting share one
-    /// deadline, which is also the machine's for a connection that is half open.
-    pub(crate) fn accept(self: &Arc<Self>, session: SessionId, link: Link) {
+    /// deadline, which is also the machine's for a connection that is half open. Given up when
+    /// the other end of `wanted` is dropped.
+    pub(crate) fn accept(self: &Arc<Self>, session: SessionId, link: Link, wanted: Wanted) {
         let this = Arc::clone(self);
         let rng = self.rng();
         let by = self.clock.now().plus(self.handshake.timeout_ms);
         self.placement.spawn_peer(async move {
             let remote = link.remote;
             let config = this.handshake.clone();
-            let opened =
-                upgrade(link, Side::Acceptor, config, rng, &this.clock, &this.workers).await;
-            match opened {
+            let opened = upgrade(link, Side::Acceptor, config, rng, &this.clock, &this.workers);
+            match while_wanted(wanted, opened).await {
                 Ok((io, established)) => this.launch(session, io, *established, remote, by),
                 Err(error) => {
                     tracing::debug!(%remote, %error, "inbound handshake failed");
@@ -153,6 +156,22 @@ impl Opening {
     }
 }
 
+/// Ends when its other end is dropped: the manager does not want the connection any more.
+pub(crate) type Wanted = oneshot::Receiver<()>;
+
+/// Works on a connection until it is open, has failed, or is not wanted any more. The socket is
+/// closed at once then, whatever the other side is waiting for.
+async fn while_wanted<T>(
+    wanted: Wanted,
+    opening: impl Future<Output = Result<T, UpgradeError>>,
+) -> Result<T, UpgradeError> {
+    tokio::select! {
+        biased;
+        opened = opening => opened,
+        _ = wanted => Err(UpgradeError::NotWanted),
+    }
+}
+
 /// What a failed dial means to the machine.
 fn failure_of(error: &UpgradeError) -> DialFailure {
     match error {
@@ -171,7 +190,7 @@ fn failure_of(error: &UpgradeError) -> DialFailure {
             }
             _ => DialFailure::Unreachable,
         },
-        UpgradeError::Stopping => DialFailure::Local,
+        UpgradeError::Stopping | UpgradeError::NotWanted => DialFailure::Local,
     }
 }
 

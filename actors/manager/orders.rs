@@ -15,6 +15,7 @@ impl NetworkManager {
     ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.refused = Some(reason);
+        session.wanted = None;
         if let Some(greeted) = &session.greeting {
             if self.machine.peer(&greeted.peer).is_none_or(|peer| peer.session != id) {
                 let (peer, address) = (greeted.peer.short(), session.address);
@@ -36,12 +37,11 @@ impl NetworkManager {
         let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
         self.opening.links.up(PeerUp { session: id, info, noise_key, outbox });
         let _ = greeted.orders.try_send(PeerOrder::Accept);
-        let seen =
-            Observation::Connected { peer, address, outbound, validator: validator.is_some() };
-        let _ = self.links.observations.push(seen);
         let agent = greeted.agent.clone();
+        // Shown from there, as its end is: one queue keeps the two in order.
+        let seen = Observation::Connected { peer, address, outbound, validator, agent };
+        let _ = self.links.observations.push(seen);
         self.show_peers();
-        self.event(What::PeerConnected { peer, address, outbound, validator, agent });
     }
 
     fn peer_down(
@@ -88,13 +88,7 @@ fn peers_message(records: &[SignedRecord]) -> peerstage_core::messages::Outgoing
 impl Shell for NetworkManager {
     type Action = Action;
 
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn timer(&mut self) -> &mut Timer {
-        &mut self.timer
-    }
+    clock_and_timer!();
 
     fn deadline(&self) -> Option<Time> {
         earliest(self.machine.deadline(), Some(self.next_record))
@@ -110,14 +104,19 @@ impl Shell for NetworkManager {
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
             Action::Dial { attempt, address, expected } => {
-                let session = self.new_session(address, Direction::Outbound(attempt));
-                self.opening.dial(attempt, session, address, expected);
+                let (session, wanted) = self.new_session(address, Direction::Outbound(attempt));
+                self.opening.dial(attempt, session, address, expected, wanted);
             }
-            Action::CancelDial { attempt } => {
-                if let Some((id, address)) = self.session_of(attempt) {
-                    let reason = "connection_timeout".to_owned();
-                    self.event(What::DialFailed { address, reason });
-                    self.close(id, CloseReason::HandshakeTimeout, 0, &[]);
+            Action::CancelDial { attempt, reason } => {
+                let name = match reason {
+                    CloseReason::HandshakeTimeout => "connection_timeout",
+                    other => other.name(),
+                };
+                if let Some(id) = self.session_of(attempt) {
+                    if let Some(session) = self.sessions.get(&id) {
+                        self.dial_failed(session, name);
+                    }
+                    self.close(id, reason, 0, &[]);
                 }
             }
             // The socket is at hand where the attempt is made known: see the accepted stream.

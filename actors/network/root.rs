@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     bridge::{
-        BlockchainBridge, BlockchainInputs, ConsensusBridge, DirectCounts, Handlers, JUDGE_QUEUE,
-        Judge, Judged, MonitoringBridge, Signing, Subscribe, Watching,
+        BlockchainBridge, ConsensusBridge, DirectCounts, Handlers, JUDGE_QUEUE, Judge, Judged,
+        Judging, MonitoringBridge, Signing, Subscribe, Watching,
     },
     clock::Clock,
     events::Event,
@@ -231,10 +231,9 @@ impl Stage {
             events: self.events(),
             clock: self.clock.clone(),
         };
-        let (inputs, lifeline) =
-            (BlockchainInputs { judge, direct }, self.fatal.lifeline("blockchain"));
-        let actor =
-            BlockchainBridge::new(handlers, inputs, self.verdicts.clone(), watching, lifeline);
+        let judging = Judging::new(handlers, judge, self.verdicts.clone());
+        let lifeline = self.fatal.lifeline("blockchain");
+        let actor = BlockchainBridge::new(judging, direct, watching, lifeline);
         (start(&self.placement, &self.placement.bridges(), actor), queue)
     }
 
@@ -279,9 +278,10 @@ impl Stage {
             clock: self.clock.clone(),
             workers: self.workers.clone(),
         };
-        let (verdicts, relay) = (self.verdicts.clone(), relay.clone().recipient());
+        let judging = Judging::new(handlers, orders, self.verdicts.clone());
+        let relay = relay.clone().recipient();
         let lifeline = self.fatal.lifeline("consensus");
-        let actor = ConsensusBridge::new(handlers, orders, verdicts, signing, relay, lifeline);
+        let actor = ConsensusBridge::new(judging, signing, relay, lifeline);
         start(&self.placement, &self.placement.bridges(), actor)
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     target: Target,
     /// JSON instead of text for people.
     #[arg(long, global = true)]
-    json: bool,
+    pub(super) json: bool,
     #[command(subcommand)]
     command: Command,
 }

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use peerstage_core::config::ConfigError;
+use serde_json::{Value, json};
 
 use super::{client::ClientError, run::RunError};
 use crate::{
@@ -67,6 +68,25 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// As one object for programs: `error` and `hint`, as the admin interface answers, and the
+    /// problems of a configuration one by one.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Failure::Client(ClientError::Refused { error, hint, .. }) => {
+                json!({ "error": error, "hint": hint })
+            }
+            Failure::Config(error) => json!({
+                "error": self.to_string(),
+                "hint": "",
+                "problems": serde_json::to_value(error).map_or(Value::Null, |mut error| {
+                    error.get_mut("problems").map_or(Value::Null, Value::take)
+                }),
+            }),
+            _ => json!({ "error": self.to_string(), "hint": "" }),
+        }
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -3,8 +3,9 @@
 //!
 //! # Security
 //! Provided: attack row 46: lines of one kind (one place in the code, with one reason) are
-//! limited each second, what is left out is counted and summed up; text of peers is escaped, so
-//! it can neither forge a line nor move the cursor.
+//! limited each second, and so are all kinds together, but for errors, which only this node's own
+//! trouble causes; what is left out is counted and summed up; text of peers is escaped, so it can
+//! neither forge a line nor move the cursor.
 //! Not provided: a limit on the size of what standard error is written to.
 
 use std::{
@@ -38,6 +39,11 @@ use crate::clock::Clock;
 
 /// Kinds of lines that are told apart; the rest share one limit. The code has about a hundred.
 const KINDS_MAX: usize = 1_024;
+/// All kinds together may have so many times what one kind may have, the line that sums up
+/// included: 100 lines a second by default (attack row 46).
+const ALL_KINDS_FACTOR: u32 = 5;
+/// The target of the line that says what was left out, which is never left out itself.
+const SUMMARY: &str = "peerstage::log";
 /// How often what was left out is summed up.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -46,17 +52,37 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 pub struct LogLimiter {
     per_second: u32,
     clock: Clock,
-    windows: Arc<Mutex<HashMap<Option<Kind>, Window>>>,
+    windows: Arc<Mutex<Windows>>,
     left_out: Arc<AtomicU64>,
 }
 
 /// A place in the code and a hash of the reason it gives.
 type Kind = (Identifier, u64);
 
+#[derive(Default)]
+struct Windows {
+    kinds: HashMap<Option<Kind>, Window>,
+    all: Window,
+}
+
 #[derive(Clone, Copy, Default)]
 struct Window {
     second: u64,
     lines: u32,
+}
+
+impl Window {
+    /// Counts a line of this second; whether it is among the first `limit`.
+    fn admits(&mut self, second: u64, limit: u32) -> bool {
+        if self.second != second {
+            *self = Window { second, lines: 0 };
+        }
+        if self.lines >= limit {
+            return false;
+        }
+        self.lines = self.lines.saturating_add(1);
+        true
+    }
 }
 
 /// Starts the log of this process.
@@ -112,24 +138,23 @@ impl LogLimiter {
             let lines = self.left_out.swap(0, Ordering::Relaxed);
             if lines > 0 {
                 metrics::counter!("peerstage_log_left_out_total").increment(lines);
-                tracing::warn!(lines, "lines left out of the log");
+                tracing::warn!(target: SUMMARY, lines, "lines left out of the log");
             }
         }
     }
 
     /// Whether one more line of this kind may be written now.
-    fn admits(&self, kind: Kind, now: Time) -> bool {
+    fn admits(&self, kind: Kind, level: Level, now: Time) -> bool {
         let second = now.0 / 1_000;
+        // One is kept for the summary.
+        let all = self.per_second.saturating_mul(ALL_KINDS_FACTOR).saturating_sub(1);
         // Nothing panics while the lock is held.
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = Some(kind);
-        let known = windows.len() < KINDS_MAX || windows.contains_key(&kind);
-        let window = windows.entry(kind.filter(|_| known)).or_default();
-        if window.second != second {
-            *window = Window { second, lines: 0 };
-        }
-        window.lines = window.lines.saturating_add(1);
-        let admitted = window.lines <= self.per_second;
+        let known = windows.kinds.len() < KINDS_MAX || windows.kinds.contains_key(&kind);
+        let window = windows.kinds.entry(kind.filter(|_| known)).or_default();
+        let admitted = window.admits(second, self.per_second)
+            && (level == Level::ERROR || windows.all.admits(second, all));
         if !admitted {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
@@ -143,9 +168,13 @@ impl<S: Subscriber> Filter<S> for LogLimiter {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        if metadata.target() == SUMMARY {
+            return true;
+        }
         let mut reason = Reason(0);
         event.record(&mut reason);
-        self.admits((event.metadata().callsite(), reason.0), self.clock.now())
+        self.admits((metadata.callsite(), reason.0), *metadata.level(), self.clock.now())
     }
 }
 
@@ -225,8 +254,24 @@ mod tests {
                 tracing::info!(reason = format!("reason {n}"), "peer disconnected");
             }
         });
-        assert_eq!(limiter.windows.lock().unwrap().len(), KINDS_MAX + 1);
-        assert_eq!(lines.len(), KINDS_MAX + 1);
+        assert_eq!(limiter.windows.lock().unwrap().kinds.len(), KINDS_MAX + 1);
+        assert_eq!(lines.len(), 4, "all kinds together have five lines, one for the summary");
+    }
+
+    /// Attack row 46: a flood of many kinds is no way to hide an error of the node's own.
+    #[tokio::test(start_paused = true)]
+    async fn all_kinds_together_are_limited_and_errors_are_not_among_them() {
+        let (lines, limiter) = lines_of(20, || {
+            for n in 0..1_000 {
+                tracing::info!(reason = format!("reason {}", n % 100), "peer disconnected");
+                tracing::warn!(reason = format!("reason {}", n % 100), "a request failed");
+            }
+            tracing::error!("the disk is full");
+            tracing::warn!(target: SUMMARY, lines = 7, "lines left out of the log");
+        });
+        assert_eq!(lines.len(), 99 + 2);
+        assert!(lines[99].contains("the disk is full"), "{}", lines[99]);
+        assert_eq!(limiter.left_out.load(Ordering::Relaxed), 2_000 - 99);
     }
 
     /// Attack row 46: what a peer says can't forge a line.
@@ -242,9 +287,9 @@ mod tests {
     async fn a_new_second_has_lines_again() {
         let limiter = LogLimiter::new(1, Clock::simulated(0));
         let (_, other) = lines_of(1, || tracing::info!("to have a callsite"));
-        let kind = other.windows.lock().unwrap().keys().flatten().next().cloned().unwrap();
-        assert!(limiter.admits(kind.clone(), Time(0)));
-        assert!(!limiter.admits(kind.clone(), Time(999)));
-        assert!(limiter.admits(kind, Time(1_000)));
+        let kind = other.windows.lock().unwrap().kinds.keys().flatten().next().cloned().unwrap();
+        assert!(limiter.admits(kind.clone(), Level::INFO, Time(0)));
+        assert!(!limiter.admits(kind.clone(), Level::INFO, Time(999)));
+        assert!(limiter.admits(kind, Level::INFO, Time(1_000)));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::Message;
 use peerstage_core::{
     address::Address,
-    identity::NodeId,
+    identity::{NodeId, PublicKey},
     kinds::Kind,
     reason::Closure,
     relay,
@@ -24,8 +24,10 @@ pub enum Observation {
         address: Address,
         /// Whether we dialled.
         outbound: bool,
-        /// Whether it proved to speak for a validator.
-        validator: bool,
+        /// The validator it proved to speak for.
+        validator: Option<PublicKey>,
+        /// Its software.
+        agent: String,
     },
     /// It is gone.
     Disconnected {

@@ -19,7 +19,9 @@ use crate::{
     clock::Clock,
     events::{Event, What},
     peer_store::{Entry, Keep},
-    shell::{Lifeline, QueueStream, Shell, Timer, core_actor, fault_point, step, tell},
+    shell::{
+        Lifeline, QueueStream, Shell, Timer, clock_and_timer, core_actor, fault_point, step, tell,
+    },
 };
 
 pub use messages::{
@@ -95,8 +97,9 @@ impl PeerScoring {
     fn observe(&mut self, now: Time, observation: Observation, out: &mut Vec<Action>) {
         let machine = &mut self.machine;
         match observation {
-            Observation::Connected { peer, address, outbound, validator } => {
-                machine.on_connected(now, peer, address, outbound, validator, out);
+            Observation::Connected { peer, address, outbound, validator, agent } => {
+                machine.on_connected(now, peer, address, outbound, validator.is_some(), out);
+                self.event(What::PeerConnected { peer, address, outbound, validator, agent });
             }
             Observation::Disconnected { peer, address, closure, connected_ms } => {
                 let score = machine.score(peer).points();
@@ -165,13 +168,7 @@ core_actor!(PeerScoring, mailbox = 1_024);
 impl Shell for PeerScoring {
     type Action = Action;
 
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn timer(&mut self) -> &mut Timer {
-        &mut self.timer
-    }
+    clock_and_timer!();
 
     fn deadline(&self) -> Option<Time> {
         self.machine.deadline()

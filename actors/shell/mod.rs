@@ -28,6 +28,7 @@ pub use fault::{disarm_fault, plan_fault};
 pub use intake::{Intake, Ordered};
 pub use placement::Placement;
 pub use queue::{Queue, QueueFull, QueueStream};
+pub(crate) use step::clock_and_timer;
 pub use step::{BUDGET, Shell, Timer, step};
 pub use tell::tell;
 pub(crate) use watchdog::watch;

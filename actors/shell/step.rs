@@ -41,6 +41,20 @@ pub trait Shell: Actor<Context = Context<Self>> {
     fn settle(&mut self, _now: Time, _ctx: &mut Context<Self>) {}
 }
 
+/// The accessors of a [`Shell`] whose fields are called `clock` and `timer`.
+macro_rules! clock_and_timer {
+    () => {
+        fn clock(&self) -> &$crate::clock::Clock {
+            &self.clock
+        }
+
+        fn timer(&mut self) -> &mut $crate::shell::Timer {
+            &mut self.timer
+        }
+    };
+}
+pub(crate) use clock_and_timer;
+
 /// Feeds one input to the actor's machine, performs every action in order, re-arms the timer.
 /// A deadline that has passed is served first, so a flood of inputs can't hold a timer back.
 pub fn step<A: Shell, R>(

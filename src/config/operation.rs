@@ -51,8 +51,8 @@ section! {
         pub level: LogLevel = LogLevel::Info;
         /// How a line looks.
         pub format: LogFormat = LogFormat::Terminal;
-        /// Lines per second of one kind at most, so that nobody can flood the log.
-        /// A guess: five kinds stay below 100 lines a second.
+        /// Lines per second of one kind at most, and five times as many of all kinds but errors,
+        /// so that nobody can flood the log. A guess: 100 lines a second can still be read.
         pub lines_per_second: u32 = 20, in 1 => 100_000;
     }
 }

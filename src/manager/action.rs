@@ -94,6 +94,8 @@ pub enum Action {
     CancelDial {
         /// The attempt.
         attempt: DialId,
+        /// Why.
+        reason: CloseReason,
     },
     /// Shake hands with whoever connected; then `on_established` or `on_closed`.
     Accept {

@@ -46,7 +46,11 @@ impl Manager {
             self.gate.enter(&self.config, now, session, address, exempt)
         };
         match entered {
-            Ok(()) => out.push(Action::Accept { session }),
+            Ok(gives_way) => {
+                // Whoever is silent makes room for whoever came just now (attack row 2).
+                out.extend(gives_way.map(|silent| close(silent, CloseReason::HandshakeTimeout)));
+                out.push(Action::Accept { session });
+            }
             Err(reason) => out.push(close(session, reason)),
         }
     }
@@ -223,7 +227,7 @@ impl Manager {
         }
         // Our dial would lose against this connection; else the other side may prefer it already.
         if !outbound && peer < self.identity.node {
-            self.cancel_dials(&peer, out);
+            self.cancel_dials(&peer, CloseReason::Duplicate, out);
         }
         out.push(Action::PeerUp { peer, session, address, outbound, validator, replaces });
         if let Some(record) = new.record.filter(|record| record.node() == peer) {

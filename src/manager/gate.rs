@@ -2,36 +2,62 @@
 //!
 //! # Security
 //! Provided: bounded memory and handshakes for any number of connects; one neighbourhood can't
-//! use up what the others need (attack rows 1, 2, 3). Not provided: defence against a flood from
-//! thousands of neighbourhoods at once beyond the global limits.
+//! use up what the others need, and those that keep calling can't use up what is kept for the
+//! ones that seldom do (attack rows 1, 2, 3). Whoever is silent keeps nobody out: where every
+//! place before the handshake is taken, the one that has waited longest in the most crowded
+//! neighbourhood makes room. Not provided: defence against a flood from hundreds of
+//! neighbourhoods at once beyond the global limits.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{ManagerConfig, SessionId};
 use crate::{
     address::{Address, NetworkGroup},
     book::TokenBucket,
     reason::CloseReason,
-    time::Time,
+    time::{Millis, Time},
 };
 
 /// Network groups whose rate is remembered; strangers beyond are judged by the global rate.
 const GROUPS_MAX: usize = 4_096;
 /// A bucket holds this many seconds' worth of handshakes.
 const BURST_SECONDS: u64 = 2;
+/// One handshake in so many is kept for neighbourhoods that were not let in lately. A guess: 50
+/// of 200 a second are far more than honest newcomers need.
+const KEPT_PART: u64 = 4;
+/// How long ago "lately" is, ms. An attacker needs ten neighbourhoods for each handshake a second
+/// that it takes of what is kept.
+const LATELY: Millis = 10_000;
 
 /// Inbound connections before they are peers.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     half_open: BTreeMap<SessionId, HalfOpen>,
-    all: TokenBucket,
-    groups: BTreeMap<NetworkGroup, TokenBucket>,
+    /// For everybody.
+    shared: TokenBucket,
+    /// For neighbourhoods that were not let in lately, when the shared one is empty.
+    kept: TokenBucket,
+    groups: BTreeMap<NetworkGroup, GroupUse>,
+}
+
+/// What a neighbourhood has used.
+#[derive(Clone, Debug)]
+struct GroupUse {
+    bucket: TokenBucket,
+    /// When it was let in last.
+    last: Option<Time>,
 }
 
 #[derive(Clone, Debug)]
 struct HalfOpen {
     address: Address,
     until: Time,
+}
+
+impl GroupUse {
+    fn is_seldom(&self, now: Time) -> bool {
+        self.last.is_none_or(|last| now.since(last) >= LATELY)
+    }
 }
 
 fn bucket(now: Time, per_second: u64) -> TokenBucket {
@@ -41,11 +67,18 @@ fn bucket(now: Time, per_second: u64) -> TokenBucket {
 
 impl Gate {
     pub(super) fn new(config: &ManagerConfig) -> Self {
-        let all = bucket(Time::ZERO, config.handshakes_per_second);
-        Gate { half_open: BTreeMap::new(), all, groups: BTreeMap::new() }
+        let kept = config.handshakes_per_second / KEPT_PART;
+        let shared = config.handshakes_per_second.saturating_sub(kept);
+        Gate {
+            half_open: BTreeMap::new(),
+            shared: bucket(Time::ZERO, shared),
+            kept: bucket(Time::ZERO, kept),
+            groups: BTreeMap::new(),
+        }
     }
 
-    /// Lets a connection in, or says why not. `exempt` addresses have no limits of their own.
+    /// Lets a connection in, or says why not; if every place is taken, answers whom it must take
+    /// the place of. `exempt` addresses have no limits of their own.
     pub(super) fn enter(
         &mut self,
         config: &ManagerConfig,
@@ -53,12 +86,10 @@ impl Gate {
         session: SessionId,
         address: Address,
         exempt: bool,
-    ) -> Result<(), CloseReason> {
-        if self.half_open.len() >= config.half_open_max {
-            return Err(CloseReason::RateLimited);
-        }
+    ) -> Result<Option<SessionId>, CloseReason> {
+        let group = address.group();
         if !exempt {
-            let (group, ip) = (address.group(), address.ip());
+            let ip = address.ip();
             let of_group = self.half_open.values().filter(|h| h.address.group() == group);
             let of_ip = self.half_open.values().filter(|h| h.address.ip() == ip);
             if of_group.count() >= config.half_open_per_group_max
@@ -68,23 +99,48 @@ impl Gate {
                 return Err(CloseReason::RateLimited);
             }
         }
-        if !self.all.take(now) {
+        let seldom = !exempt && self.groups.get(&group).is_some_and(|used| used.is_seldom(now));
+        if !self.shared.take(now) && !(seldom && self.kept.take(now)) {
             return Err(CloseReason::RateLimited);
         }
+        if let Some(used) = self.groups.get_mut(&group) {
+            used.last = Some(now);
+        }
+        let full = self.half_open.len() >= config.half_open_max;
+        let gives_way = if full { self.take_oldest_of_most_crowded() } else { None };
         let until = now.plus(config.handshake_timeout);
         self.half_open.insert(session, HalfOpen { address, until });
-        Ok(())
+        Ok(gives_way)
     }
 
     fn take_of_group(&mut self, config: &ManagerConfig, now: Time, group: NetworkGroup) -> bool {
         if !self.groups.contains_key(&group) && self.groups.len() >= GROUPS_MAX {
-            self.groups.retain(|_, bucket| !bucket.is_full(now));
+            self.groups.retain(|_, used| !used.bucket.is_full(now) || !used.is_seldom(now));
             if self.groups.len() >= GROUPS_MAX {
                 return true;
             }
         }
         let fresh = bucket(now, config.handshakes_per_second_per_group);
-        self.groups.entry(group).or_insert(fresh).take(now)
+        let used = self.groups.entry(group).or_insert(GroupUse { bucket: fresh, last: None });
+        used.bucket.take(now)
+    }
+
+    /// Takes out whoever has waited longest in the neighbourhood with the most waiting; where
+    /// several have as many, the longest of all. Whoever shakes hands is done long before: the
+    /// rate lets 200 in each second, and there are 256 places.
+    fn take_oldest_of_most_crowded(&mut self) -> Option<SessionId> {
+        let mut crowds: BTreeMap<NetworkGroup, usize> = BTreeMap::new();
+        for half_open in self.half_open.values() {
+            let crowd = crowds.entry(half_open.address.group()).or_default();
+            *crowd = crowd.saturating_add(1);
+        }
+        let oldest = self.half_open.iter().min_by_key(|(session, half_open)| {
+            let crowd = crowds.get(&half_open.address.group()).copied();
+            (Reverse(crowd), half_open.until, **session)
+        });
+        let session = oldest.map(|(session, _)| *session)?;
+        self.half_open.remove(&session);
+        Some(session)
     }
 
     /// The handshake ended, well or not; whether there was one.

@@ -52,8 +52,9 @@ pub(super) struct Network {
     sequence: u64,
     pub(super) rng: ChaCha8Rng,
     pub(super) penalties: Vec<(usize, usize, RelayFault)>,
+    /// What was to the credit of whom, and how.
+    pub(super) credits: Vec<(usize, usize, Delivery)>,
     pub(super) counts: BTreeMap<DropReason, usize>,
-    pub(super) credits: BTreeMap<Delivery, usize>,
     pub(super) sends: BTreeMap<(usize, MessageId), usize>,
     /// How many of these answered a question.
     pub(super) served: usize,
@@ -93,8 +94,8 @@ impl Network {
             sequence: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
             penalties: Vec::new(),
+            credits: Vec::new(),
             counts: BTreeMap::new(),
-            credits: BTreeMap::new(),
             sends: BTreeMap::new(),
             served: 0,
             told: 0,
@@ -188,9 +189,9 @@ impl Network {
         self.nodes[node].relay.take_counts(&mut |_, reason, count| {
             *counts.entry(reason).or_default() += count as usize;
         });
-        let credits = &mut self.credits;
-        self.nodes[node].relay.take_credits(&mut |_, _, delivery, count| {
-            *credits.entry(delivery).or_default() += count as usize;
+        let (credits, index) = (&mut self.credits, &self.index);
+        self.nodes[node].relay.take_credits(&mut |peer, _, delivery, count| {
+            credits.extend((0..count).map(|_| (node, index[&peer], delivery)));
         });
         result
     }

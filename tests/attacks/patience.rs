@@ -7,7 +7,7 @@ use std::{
 };
 
 use peerstage::{
-    Network,
+    Inbound, Network, Transaction, Verdict,
     clock::Clock,
     core::address::Address,
     testkit::run_virtual,
@@ -17,19 +17,29 @@ use tokio::{io::AsyncReadExt, io::AsyncWriteExt, time::Instant};
 
 use crate::hostile::{self, Raw, Script, settings};
 
-const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(33, 1, 1, 1));
+/// Where the node under attack is.
+pub(crate) const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(33, 1, 1, 1));
 
-async fn node_at(network: &SimNetwork, clock: &Clock, ip: IpAddr, peers: &[Address]) -> Network {
+/// A node at this IP that dials these peers.
+pub(crate) async fn node_at(
+    network: &SimNetwork,
+    clock: &Clock,
+    ip: IpAddr,
+    peers: &[Address],
+) -> Network {
     let listen = Address::new(ip, 30_400).to_string();
+    let number = match ip {
+        IpAddr::V4(ip) => ip.octets()[1],
+        IpAddr::V6(_) => 0,
+    };
     Network::builder(hostile::NETWORK)
         .listen(&listen)
         .bootstrap(peers.iter().map(ToString::to_string))
+        .on(|_: Inbound<Transaction>| async { Verdict::Accept })
         .transport(Arc::new(network.host(ip)))
-        .simulated(clock.clone(), [7; 32])
-        .keypair(hostile::key(match ip {
-            IpAddr::V4(ip) => ip.octets()[1],
-            IpAddr::V6(_) => 0,
-        }))
+        // Not the seed of those who dial it: equal ephemeral keys are a reflection.
+        .simulated(clock.clone(), [if ip == NODE { 8 } else { 7 }; 32])
+        .keypair(hostile::key(number))
         .start_here()
         .await
         .expect("it starts")

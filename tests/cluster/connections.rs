@@ -5,15 +5,21 @@ use std::time::Duration;
 use peerstage::{
     Network, What,
     clock::Clock,
-    core::{identity::Keypair, reason::CloseReason},
+    core::{address::Address, identity::Keypair, kinds::Kind, reason::CloseReason},
     testkit::{
         cluster::{Cluster, EPOCH_MS, PORT, World},
         run_virtual,
     },
-    transport::sim::{SimConfig, SimNetwork},
+    transport::{
+        Transport,
+        sim::{SimConfig, SimNetwork},
+    },
 };
 
 use crate::hostile::{self, Hostile};
+
+/// By then whatever has happened was shown, virtual time.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A node of any network on a simulated host.
 async fn node(network: &SimNetwork, chain: &str, key: u8, ip: &str, bootstrap: &str) -> Network {
@@ -137,5 +143,66 @@ fn a_banned_peer_is_disconnected_and_stays_out() {
         assert!(cluster.network(1).peer(banned).await.unwrap().is_none());
         assert!(cluster.network(1).unban(banned).await.unwrap());
         cluster.until_met(4, Duration::from_secs(600)).await.expect("they are peers again");
+    });
+}
+
+/// A dial that is given up is shown once, with the reason, however it ends later.
+#[test]
+fn a_dial_that_is_given_up_is_shown_once() {
+    run_virtual(45, |seed| async move {
+        let network = SimNetwork::new(seed, SimConfig::default());
+        let alice = node(&network, "one", 1, "24.0.0.1", "24.9.0.1").await;
+        let place = format!("24.1.0.1:{PORT}");
+        let hole = network.host("24.1.0.1".parse().unwrap());
+        let mut hole = hole.listen(place.parse().unwrap()).await.unwrap();
+        let held = tokio::task::spawn_local(async move { hole.accept().await });
+        let silent = Keypair::from_seed(&[8; 32]).node_id();
+        let mut events = alice.subscribe();
+        alice.connect(format!("{silent}@{place}").parse().unwrap()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        alice.ban(silent, "a test", None).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let mut shown = Vec::new();
+        let there: Address = place.parse().unwrap();
+        let next = |what: &What| match what {
+            What::DialFailed { address, reason } if *address == there => Some(reason.clone()),
+            _ => None,
+        };
+        while let Ok(Some(reason)) = tokio::time::timeout(SOON, events.find(next)).await {
+            shown.push(reason);
+        }
+        assert_eq!(shown, ["banned"]);
+        drop(held);
+        alice.shutdown().await;
+    });
+}
+
+/// However quickly a peer comes back, its end is shown before its new beginning.
+#[test]
+fn a_quick_return_is_shown_in_order() {
+    run_virtual(46, |seed| async move {
+        let world = World::simulated(seed, SimConfig::default());
+        let mut cluster = Cluster::new(world, seed).named(hostile::NETWORK);
+        cluster.start(1).await.unwrap();
+        let transport = cluster.simulation().host(cluster.ip(100));
+        let address = cluster.network(0).listening()[0];
+        let clock = cluster.member(0).clock();
+        let rounds = 20;
+        for _ in 0..rounds {
+            let mut guest = Hostile::join_over(&transport, address, 9, clock.wall()).await;
+            guest.wait_for(Kind::Hello).await;
+        }
+        let gone = |what: &What| matches!(what, What::PeerDisconnected { .. });
+        let shown = |cluster: &Cluster| {
+            let events = cluster.member(0).events().into_iter().map(|event| event.what);
+            let of_guest = |what: &What| gone(what) || matches!(what, What::PeerConnected { .. });
+            events.filter(of_guest).collect::<Vec<_>>()
+        };
+        let last = async |cluster: &Cluster| shown(cluster).last().is_some_and(gone);
+        cluster.until(Duration::from_secs(60), last).await.expect("the last is gone");
+        let shown = shown(&cluster);
+        assert!(shown.len() >= rounds, "{shown:?}");
+        let in_order = shown.iter().enumerate().all(|(index, what)| gone(what) == (index % 2 == 1));
+        assert!(in_order, "{shown:?}");
     });
 }

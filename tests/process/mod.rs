@@ -112,6 +112,10 @@ impl Node {
         self.text("node")
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A field of its first line.
     pub fn text(&self, key: &str) -> String {
         self.started[key].as_str().expect(key).to_owned()

@@ -7,25 +7,27 @@ use std::{
     time::Duration,
 };
 
+use actix::{Actor, MailboxError};
 use bytes::Bytes;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use peerstage::{
     Block, Kind, Payload, PayloadError, Proposal, RelayMode, Report, Target, Topic, Transaction,
     Vote, What,
+    admin::{Admin, AdminParts, AdminRequest, Follow},
     core::reason::CloseReason,
-    shell::{disarm_fault, plan_fault},
+    shell::{Fatal, Stop, disarm_fault, plan_fault},
     testkit::{
         cluster::{Cluster, ECHO, World},
         run_virtual,
     },
     transport::sim::SimConfig,
 };
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
 /// Longer than any step of the story takes, virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Handlers that no simulated node of the library has: the admin actor is the binary's.
-const ELSEWHERE: [&str; 1] = ["Admin::"];
+/// The admin actor is the binary's, not the library's: it has a story of its own below.
+const ADMIN: &str = "Admin::";
 
 /// One at a time: the plan is the process's.
 pub(crate) static ALONE: Mutex<()> = Mutex::new(());
@@ -171,10 +173,10 @@ async fn live(cluster: &mut Cluster) {
 #[test]
 fn a_panic_in_any_core_handler_is_fatal_to_its_node_alone() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let core = ["Peer::"].iter().chain(&ELSEWHERE).copied().collect::<Vec<_>>();
+    let elsewhere = ["Peer::", ADMIN];
     let actors = handlers().into_iter().map(|(handler, _)| handler);
     let mut untouched = Vec::new();
-    for handler in actors.filter(|name| !core.iter().any(|other| name.starts_with(other))) {
+    for handler in actors.filter(|name| !elsewhere.iter().any(|other| name.starts_with(other))) {
         let silent = Arc::new(Mutex::new(false));
         let (plan, reached) = (handler.clone(), Arc::clone(&silent));
         run_virtual(1, move |seed| async move {
@@ -199,6 +201,49 @@ fn a_panic_in_any_core_handler_is_fatal_to_its_node_alone() {
         }
     }
     assert!(untouched.is_empty(), "never ran: {untouched:?}");
+}
+
+/// A panic in any handler of the Admin actor is told by its name, once; who asks it afterwards
+/// hears that it is gone, and the network that it watched has not noticed.
+#[test]
+fn a_panic_in_any_admin_handler_is_fatal_by_name() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = handlers().into_iter().map(|(handler, _)| handler);
+    let all: Vec<String> = all.filter(|name| name.starts_with(ADMIN)).collect();
+    assert_eq!(all.len(), 3, "{all:?}: say in `ask` how a new one is reached");
+    for handler in all {
+        run_virtual(1, move |seed| async move {
+            let (cluster, deaths) = three(seed).await;
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let hears = Arc::clone(&told);
+            let fatal = Fatal::new(move |actor| hears.lock().unwrap().push(actor));
+            let (shutdown, _stops) = mpsc::channel(1);
+            let admin = Admin::new(AdminParts {
+                network: cluster.network(0).clone(),
+                min_peers: 1,
+                shutdown,
+                lifeline: Some(fatal.lifeline("admin")),
+            });
+            let admin = admin.start();
+            assert!(admin.send(AdminRequest::Status).await.unwrap().is_ok());
+            plan_fault(&handler);
+            let ask = async {
+                let _ = admin.send(Follow).await;
+                let _ = admin.send(AdminRequest::Status).await;
+                let _ = admin.send(Stop).await;
+            };
+            ask.await;
+            assert!(!disarm_fault(), "{handler} never ran");
+            assert_eq!(*told.lock().unwrap(), ["admin"], "{handler}");
+            let later = admin.send(AdminRequest::Status).await;
+            assert!(matches!(later, Err(MailboxError::Closed)), "{handler}: {later:?}");
+            for index in 0..3 {
+                let peers = timeout(PATIENCE, cluster.network(index).peers()).await;
+                assert_eq!(peers.unwrap().unwrap().len(), 2, "{handler}: node {index}");
+            }
+            assert!(deaths.lock().unwrap().is_empty(), "{handler}: no core actor died");
+        });
+    }
 }
 
 /// A panic in any handler of a Peer ends that connection with its reason, is counted, costs the

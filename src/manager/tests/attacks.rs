@@ -58,6 +58,50 @@ fn handshakes_begin_at_a_bounded_rate() {
     }
 }
 
+/// Attack rows 2 and 3: 20,000 silent connects in 10 s from sixteen neighbourhoods would take
+/// every place before the handshake and every token. A newcomer from elsewhere is let in all the
+/// same, and has the time it needs; it is the most patient stranger that makes room.
+#[test]
+fn silent_strangers_keep_no_newcomer_out() {
+    let mut story = Story::new(ManagerConfig::default());
+    let (mut number, mut let_in, mut gave_way) = (0u64, 0, 0);
+    let mut shaking = std::collections::VecDeque::new();
+    for tick in 0..1_000u64 {
+        for _ in 0..20 {
+            number += 1;
+            let [.., high, low] = number.to_be_bytes();
+            let silent = Address::new(IpAddr::from([66, low % 16, high, low]), 1);
+            story.does(|m, now, out| m.on_inbound_attempt(now, SessionId(number), silent, out));
+            for order in &story.out {
+                if let Action::Close { session, reason: CloseReason::HandshakeTimeout, .. } = order
+                {
+                    assert!(!shaking.contains(session), "a newcomer had to make room");
+                    gave_way += 1;
+                }
+            }
+        }
+        if tick % 10 == 0 {
+            let newcomer = SessionId(1_000_000 + tick);
+            story.does(|m, now, out| m.on_inbound_attempt(now, newcomer, far(tick), out));
+            if story.out.contains(&Action::Accept { session: newcomer }) {
+                let_in += 1;
+                shaking.push_back(newcomer);
+            }
+        }
+        // A handshake takes 500 ms here, which is a slow one.
+        if shaking.len() > 5
+            && let Some(done) = shaking.pop_front()
+        {
+            let left = Closure::local(CloseReason::Requested);
+            story.does(|m, now, out| m.on_closed(now, done, left, out));
+        }
+        assert!(story.manager.status().half_open <= 256);
+        story.pass(10);
+    }
+    assert!(let_in >= 95, "{let_in} of 100 newcomers were let in");
+    assert!(gave_way >= 1_000, "{gave_way} strangers made room: the door was never full");
+}
+
 /// Attack row 9: an address that turns out to be our own is not dialled again in an hour.
 #[test]
 fn an_own_address_is_never_dialled_again() {

@@ -164,7 +164,8 @@ fn a_dial_that_hangs_is_given_up() {
     story.does(|m, now, out| m.connect(now, target(far(1)), out));
     let [(attempt, _)] = story.dials()[..] else { panic!("one dial") };
     let orders = story.pass(10_000);
-    assert!(orders.contains(&Action::CancelDial { attempt }));
+    let reason = CloseReason::HandshakeTimeout;
+    assert!(orders.contains(&Action::CancelDial { attempt, reason }));
     let session = story.session();
     let late = Story::established(1, far(1), Direction::Outbound(attempt));
     story.does(|m, now, out| m.on_established(now, session, late, out));

@@ -265,7 +265,7 @@ impl World {
     fn perform(&mut self, node: usize, action: Action) {
         match action {
             Action::Dial { attempt, address, .. } => self.dial(node, attempt, address),
-            Action::CancelDial { attempt } => {
+            Action::CancelDial { attempt, .. } => {
                 let found =
                     self.links.iter().find(|(_, l)| l.nodes[0] == node && l.attempt == attempt);
                 if let Some(id) = found.map(|(id, _)| *id) {

@@ -3,7 +3,7 @@
 
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, Key, KeyInit, Nonce};
 use shake::{
-    Shake128,
+    Shake128, Shake256,
     digest::{ExtendableOutput, Update, XofReader},
 };
 
@@ -115,4 +115,35 @@ fn ml_kem_768_matches_the_accumulated_vectors() {
     let mut digest = [0; 32];
     results.finalize_xof().read(&mut digest);
     assert_eq!(hex(&digest), "1114b1b6699ed191734fa339376afa7e285c9e6acf6ff0177d346696ce564415");
+}
+
+/// Attack row 14: FIPS 203 algorithm 18. A ciphertext that was not made for this key, however it
+/// differs, is no error and no branch: the secret is `SHAKE256(z || c)`, computed for every
+/// ciphertext and chosen without a branch. So the one thing an attacker can see is that the next
+/// tag fails, as after any other damage (`xx::tests`); `scripts/kem-paths` counts instructions.
+#[test]
+fn a_wrong_ciphertext_yields_the_secret_of_implicit_rejection() {
+    let seed: [u8; 64] = std::array::from_fn(|at| at as u8);
+    let pair = kem::KemKey::from_seed(&seed);
+    let (honest, secret) = kem::encapsulate(pair.public(), &[8; 32]).unwrap();
+    let mut stream = Shake128::default().finalize_xof();
+    let rejected = |ciphertext: &[u8; kem::KEM_CIPHERTEXT_LEN]| {
+        let mut rejection = Shake256::default();
+        rejection.update(&seed[32..]);
+        rejection.update(ciphertext);
+        let mut expected = [0; 32];
+        rejection.finalize_xof().read(&mut expected);
+        assert_eq!(*pair.decapsulate(ciphertext).unwrap(), expected);
+    };
+    for at in (0..kem::KEM_CIPHERTEXT_LEN).step_by(7) {
+        let mut flipped = honest;
+        flipped[at] ^= 1;
+        rejected(&flipped);
+        let mut random = [0; kem::KEM_CIPHERTEXT_LEN];
+        stream.read(&mut random);
+        rejected(&random);
+    }
+    rejected(&[0; kem::KEM_CIPHERTEXT_LEN]);
+    rejected(&[0xff; kem::KEM_CIPHERTEXT_LEN]);
+    assert_eq!(*pair.decapsulate(&honest).unwrap(), *secret);
 }

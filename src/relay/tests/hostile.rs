@@ -145,6 +145,26 @@ fn a_duplicate_flood_takes_no_room() {
     assert!(counted(&net, DropReason::Duplicate) >= 9_000);
 }
 
+/// Attack row 27: whoever sends a message again, unasked, earns nothing by it, however often and
+/// however soon; one copy of what somebody else brought first is worth something.
+#[test]
+fn what_is_sent_again_earns_nothing() {
+    let mut net = duel(0);
+    for wait in [1_000, 10, 1_000, 10] {
+        net.transmit(1, 0, gossip(Kind::Transaction, 0, b"mine"));
+        net.run(wait);
+    }
+    assert_eq!(net.credits, [(0, 1, Delivery::First)]);
+    net.credits.clear();
+    net.broadcast(0, Kind::Transaction, b"theirs");
+    for _ in 0..4 {
+        net.transmit(1, 0, gossip(Kind::Transaction, 0, b"theirs"));
+        net.run(1_000);
+    }
+    let of_liar = net.credits.iter().filter(|(node, ..)| *node == 0).count();
+    assert!(of_liar <= 1, "{:?}", net.credits);
+}
+
 /// Attack row 29: a vote that left the cache is refused by its age, and so are votes from the
 /// future; a clock that jumps costs nobody anything (attack row 32).
 #[test]
