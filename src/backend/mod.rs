@@ -1,7 +1,7 @@
 //! The cryptographic primitives behind one interface, from one of two libraries.
 //!
 //! `pure` is the RustCrypto and dalek crates: the default, Rust only. `accelerated` is AWS-LC,
-//! by the feature of that name: C and assembly, two to three times as fast. They compute the
+//! by the feature of that name: C and assembly (docs/adr/0008 has the counts). They compute the
 //! same functions, so nothing on the wire and no trace of a simulation depends on the choice;
 //! `tests` holds them against each other.
 //!
