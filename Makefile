@@ -7,16 +7,22 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 FUZZ_SECONDS ?= 60
 DEMO ?= localnet --nodes 8 --validators 4 --replay bitcoin:702861
 
-.PHONY: demo test test-rocksdb release fuzz bench-primitives setup
+.PHONY: demo test test-rocksdb release fuzz setup bench-primitives bench-instructions \
+	bench-instructions-pin
 
 demo:
 	@scripts/setup demo
 	cargo build --locked --profile demo -p peerstage --bin peerstage
 	"$$(scripts/target-dir)/demo/peerstage" $(DEMO)
 
+# What depends on who computes the primitives, run on AWS-LC too. One package and its library
+# only, so little besides AWS-LC is built twice; first, so that the last lines are the whole suite's.
+ON_EITHER_BACKEND = backend:: noise:: handshake:: identity:: sealed::
+
 test:
 	@scripts/setup test
 	scripts/cross-check
+	cargo test --locked -p peerstage-core --features accelerated --lib -- $(ON_EITHER_BACKEND)
 	cargo test --locked --workspace --no-fail-fast
 
 # The same workspace and kinds of target as `make test`, so that cargo resolves the same features
@@ -36,6 +42,16 @@ release:
 	cargo build --locked --release -p peerstage --features rocksdb --bin peerstage
 	@echo "built $$(scripts/target-dir)/release/peerstage"
 
+# Counts instructions of hot functions and compares with benches/instructions/pinned.tsv.
+bench-instructions:
+	@scripts/setup instructions
+	@scripts/bench-instructions
+
+# Accepts the counts as they are now.
+bench-instructions-pin:
+	@scripts/setup instructions
+	@scripts/bench-instructions pin
+
 fuzz:
 	@scripts/setup fuzz
 	scripts/fuzz $(FUZZ_SECONDS)
@@ -47,4 +63,4 @@ bench-primitives:
 		cargo run --locked --release --manifest-path benches/primitives/Cargo.toml
 
 setup:
-	@scripts/setup demo test rocksdb fuzz
+	@scripts/setup demo test rocksdb fuzz instructions

@@ -9,11 +9,12 @@
 
 use std::{fmt, str::FromStr};
 
-use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use hkdf::Hkdf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+use crate::backend::{self, SignatureKey, SigningKey};
 
 /// The name of a node: SHA-256 of its Ed25519 public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,19 +75,19 @@ impl Keypair {
     /// The key grown from 32 secret bytes (an RFC 8032 private key).
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Keypair(SigningKey::from_bytes(seed))
+        Keypair(SigningKey::new(seed))
     }
 
     /// The 32 secret bytes this key is grown from, for the key file.
     #[must_use]
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes())
+        self.0.seed()
     }
 
     /// The public half.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key().to_bytes())
+        PublicKey(self.0.public())
     }
 
     /// The name of the node that holds this key.
@@ -110,7 +111,7 @@ impl Keypair {
     /// Signs `message` for one purpose on one network.
     #[must_use]
     pub fn sign(&self, purpose: Purpose, network: &NetworkId, message: &[u8]) -> Signature {
-        Signature(self.0.sign(&signed_digest(purpose, network, message)).to_bytes())
+        Signature(self.0.sign(&signed_digest(purpose, network, message)))
     }
 }
 
@@ -136,11 +137,7 @@ impl PublicKey {
         message: &[u8],
         signature: &Signature,
     ) -> bool {
-        let Ok(key) = VerifyingKey::from_bytes(&self.0) else {
-            return false;
-        };
-        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        key.verify_strict(&signed_digest(purpose, network, message), &signature).is_ok()
+        backend::verify(&self.0, &signed_digest(purpose, network, message), &signature.0)
     }
 }
 

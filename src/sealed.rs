@@ -10,17 +10,20 @@
 //! Not provided: who sent it (the plaintext carries a signature where that matters), forward
 //! secrecy once the receiver's static key leaks, hiding of the length, and freshness.
 
-use chacha20poly1305::{
-    ChaCha20Poly1305, KeyInit,
-    aead::{Aead, Payload},
-};
 use hkdf::Hkdf;
 use sha2::Sha256;
-use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+use crate::backend::{Aead, AeadKey, DhKey, DhSecret};
+
 /// Bytes a sealed message is longer than its plaintext: ephemeral key 32, tag 16.
-pub const SEALED_OVERHEAD: usize = 32 + 16;
+pub const SEALED_OVERHEAD: usize = 32 + TAG_LEN;
+
+/// Bytes of a tag (RFC 8439 section 2.5).
+const TAG_LEN: usize = 16;
+
+/// Every key is used once.
+const NONCE: [u8; 12] = [0; 12];
 
 /// The HKDF label: one purpose, one version.
 const LABEL: &[u8] = b"peerstage/sealed/1";
@@ -51,13 +54,16 @@ pub fn seal(
     aad: &[u8],
     plaintext: &[u8],
 ) -> Result<Vec<u8>, SealedError> {
-    let secret = StaticSecret::from(*ephemeral);
-    let public = PublicKey::from(&secret).to_bytes();
+    let secret = DhSecret::new(&ephemeral);
+    let public = secret.public();
     let cipher = cipher(&secret, to, &public, to)?;
-    let sealed = cipher
-        .encrypt(&Default::default(), Payload { msg: plaintext, aad })
-        .map_err(|_| SealedError::NotForThisKey)?;
-    Ok([public.as_slice(), &sealed].concat())
+    let mut sealed = Vec::with_capacity(plaintext.len() + SEALED_OVERHEAD);
+    sealed.extend_from_slice(&public);
+    sealed.extend_from_slice(plaintext);
+    let text = sealed.get_mut(public.len()..).unwrap_or_default();
+    let tag = cipher.seal(&NONCE, aad, text).map_err(|_| SealedError::NotForThisKey)?;
+    sealed.extend_from_slice(&tag);
+    Ok(sealed)
 }
 
 /// Opens what was sealed to the public half of `secret` with the same associated data.
@@ -65,44 +71,36 @@ pub fn seal(
 /// # Errors
 /// [`SealedError`]: too short, a low-order ephemeral key, or a tag that does not match.
 pub fn open(secret: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealedError> {
-    let (Some(ephemeral), Some(ciphertext)) = (sealed.first_chunk::<32>(), sealed.get(32..)) else {
-        return Err(SealedError::TooShort);
-    };
-    if sealed.len() < SEALED_OVERHEAD {
-        return Err(SealedError::TooShort);
-    }
-    let secret = StaticSecret::from(*secret);
-    let receiver = PublicKey::from(&secret).to_bytes();
+    let (ephemeral, rest) = sealed.split_first_chunk::<32>().ok_or(SealedError::TooShort)?;
+    let (ciphertext, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(SealedError::TooShort)?;
+    let secret = DhSecret::new(secret);
+    let receiver = secret.public();
     let cipher = cipher(&secret, ephemeral, ephemeral, &receiver)?;
-    cipher
-        .decrypt(&Default::default(), Payload { msg: ciphertext, aad })
-        .map_err(|_| SealedError::NotForThisKey)
+    let mut text = ciphertext.to_vec();
+    cipher.open(&NONCE, aad, &mut text, tag).map_err(|_| SealedError::NotForThisKey)?;
+    Ok(text)
 }
 
 /// The X25519 public key of a secret.
 #[must_use]
 pub fn public_of(secret: &[u8; 32]) -> [u8; 32] {
-    PublicKey::from(&StaticSecret::from(*secret)).to_bytes()
+    DhSecret::new(secret).public()
 }
 
-/// The cipher both sides derive: the salt binds both public keys. The key is used once, so the
-/// nonce is zero.
+/// The cipher both sides derive: the salt binds both public keys.
 fn cipher(
-    secret: &StaticSecret,
+    secret: &DhSecret,
     other: &[u8; 32],
     ephemeral: &[u8; 32],
     receiver: &[u8; 32],
-) -> Result<ChaCha20Poly1305, SealedError> {
-    let shared = secret.diffie_hellman(&PublicKey::from(*other));
-    if !shared.was_contributory() {
-        return Err(SealedError::LowOrder);
-    }
+) -> Result<Aead, SealedError> {
+    let shared = secret.agree(other).ok_or(SealedError::LowOrder)?;
     let salt = [ephemeral.as_slice(), receiver].concat();
     let mut key = Zeroizing::new([0u8; 32]);
-    Hkdf::<Sha256>::new(Some(&salt), shared.as_bytes())
+    Hkdf::<Sha256>::new(Some(&salt), shared.as_ref())
         .expand(LABEL, key.as_mut())
         .map_err(|_| SealedError::NotForThisKey)?;
-    Ok(ChaCha20Poly1305::new(&(*key).into()))
+    Ok(Aead::new(&key))
 }
 
 #[cfg(test)]

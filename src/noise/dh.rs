@@ -1,8 +1,9 @@
 //! X25519 (RFC 7748) that refuses keys which contribute nothing.
 
-use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
+use zeroize::Zeroizing;
 
 use super::NoiseError;
+use crate::backend::{DhKey, DhSecret, SharedSecret};
 
 /// Length of an X25519 key in bytes.
 pub const DH_LEN: usize = 32;
@@ -18,7 +19,7 @@ const PRIME: [u8; DH_LEN] = {
 /// An X25519 key pair; the secret is wiped when dropped.
 #[derive(Clone)]
 pub struct StaticKey {
-    secret: StaticSecret,
+    secret: DhSecret,
     public: [u8; DH_LEN],
 }
 
@@ -26,8 +27,8 @@ impl StaticKey {
     /// The pair of a 32-byte secret (clamped when used, RFC 7748 section 5).
     #[must_use]
     pub fn from_secret(secret: [u8; DH_LEN]) -> Self {
-        let secret = StaticSecret::from(secret);
-        let public = PublicKey::from(&secret).to_bytes();
+        let secret = DhSecret::new(&Zeroizing::new(secret));
+        let public = secret.public();
         StaticKey { secret, public }
     }
 
@@ -43,8 +44,7 @@ impl StaticKey {
     /// [`NoiseError::LowOrderPoint`] if the result is zero: the remote key is of low order and
     /// everyone would know the secret (RFC 7748 section 6.1).
     pub(super) fn agree(&self, remote: &[u8; DH_LEN]) -> Result<SharedSecret, NoiseError> {
-        let shared = self.secret.diffie_hellman(&PublicKey::from(*remote));
-        if shared.was_contributory() { Ok(shared) } else { Err(NoiseError::LowOrderPoint) }
+        self.secret.agree(remote).ok_or(NoiseError::LowOrderPoint)
     }
 }
 
@@ -52,7 +52,7 @@ impl StaticKey {
 impl StaticKey {
     /// A pair whose halves don't belong together, as only an attacker presents it.
     pub(super) fn forged(secret: [u8; DH_LEN], public: [u8; DH_LEN]) -> Self {
-        StaticKey { secret: StaticSecret::from(secret), public }
+        StaticKey { secret: DhSecret::new(&secret), public }
     }
 }
 

@@ -1,12 +1,10 @@
 //! ML-KEM-768 (FIPS 203) with its randomness as an argument.
 
-use ml_kem::{
-    B32, Ciphertext, Decapsulate, DecapsulationKey768, EncapsulationKey768, Key, KeyExport,
-    MlKem768, Seed,
-};
+use ml_kem::{B32, DecapsulationKey768, EncapsulationKey768, Key, KeyExport, Seed};
 use zeroize::Zeroizing;
 
 use super::NoiseError;
+use crate::backend::{Decapsulator, KemKey as _, SharedSecret};
 
 /// Length of an encapsulation (public) key in bytes (FIPS 203 table 3).
 pub const KEM_PUBLIC_LEN: usize = 1184;
@@ -16,20 +14,21 @@ pub const KEM_CIPHERTEXT_LEN: usize = 1088;
 pub(super) const KEM_SEED_LEN: usize = 64;
 
 /// The secret an encapsulation yields.
-pub(super) type KemSecret = Zeroizing<[u8; 32]>;
+pub(super) type KemSecret = SharedSecret;
 
-/// A key pair for one handshake. Boxed: the expanded key is kilobytes.
+/// A key pair for one handshake.
 pub(super) struct KemKey {
-    secret: Box<DecapsulationKey768>,
+    secret: Decapsulator,
     public: Vec<u8>,
 }
 
 impl KemKey {
     /// The pair of the seed `d || z`.
     pub(super) fn from_seed(seed: &[u8; KEM_SEED_LEN]) -> Self {
+        // Boxed: the expanded key is kilobytes.
         let secret = Box::new(DecapsulationKey768::from_seed(Seed::from(*seed)));
         let public = secret.encapsulation_key().to_bytes().to_vec();
-        KemKey { secret, public }
+        KemKey { secret: Decapsulator::new(secret), public }
     }
 
     /// The encapsulation key, 1184 bytes.
@@ -40,9 +39,7 @@ impl KemKey {
     /// The secret inside `ciphertext`. Never fails for a ciphertext of the right length: a wrong
     /// one yields an unrelated secret (implicit rejection), and the next tag fails.
     pub(super) fn decapsulate(&self, ciphertext: &[u8]) -> Result<KemSecret, NoiseError> {
-        let ciphertext: Ciphertext<MlKem768> =
-            ciphertext.try_into().map_err(|_| NoiseError::Truncated)?;
-        Ok(Zeroizing::new(self.secret.decapsulate(&ciphertext).into()))
+        self.secret.decapsulate(ciphertext).ok_or(NoiseError::Truncated)
     }
 }
 

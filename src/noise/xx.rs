@@ -275,7 +275,7 @@ impl HandshakeState {
             _ => (&self.ephemerals.dh, &self.remote_ephemeral),
         };
         let shared = local.agree(remote.as_ref().ok_or(NoiseError::OutOfTurn)?)?;
-        self.symmetric.mix_key(shared.as_bytes());
+        self.symmetric.mix_key(shared.as_ref());
         Ok(())
     }
 }
