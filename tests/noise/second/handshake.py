@@ -142,13 +142,13 @@ def initiate(stream, local, expected_id=None):
 def respond(stream, local):
     """The side that accepted the connection."""
     first, remote = _read_preface(stream, RESPONDER)
-    if remote.suite != best_suite(remote.suites) or remote.version != remote.newest:
-        raise Refused("downgrade", "the offer is not the initiator's best")
     try:
         version, suite = negotiate(remote, local.preface(RESPONDER, 0, 0))
     except Refused:
         stream.write(local.preface(RESPONDER, 0, 0).encode())
         raise
+    if remote.suite != best_suite(remote.suites) or remote.version != remote.newest:
+        raise Refused("downgrade", "the offer is not the initiator's best")
     own = local.preface(RESPONDER, version, suite).encode()
 
     message_a = _read_message(stream, _LENGTHS[remote.suite][0])

@@ -128,8 +128,6 @@ def parse(kind, header_bytes, body_bytes):
         for number, _ in body["items"]:
             if number not in BY_NUMBER or not BY_NUMBER[number].is_gossiped:
                 raise Malformed(f"kind {number} is not gossiped")
-    if kind.name == "peers_request" and body["count"] > 32:
-        raise Malformed("more than 32 records asked for")
     return Message(kind, header, body)
 
 

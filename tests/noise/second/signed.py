@@ -52,16 +52,16 @@ def open_record(signed, network, now_ms):
         raise Refused("malformed", str(error)) from None
     if len(signed) > SIGNED_RECORD_BYTES or not 0 < record["expires"] - record["issued"] <= _LIFETIME_MS:
         raise Refused("malformed", "too long, or a lifetime that is not allowed")
+    if record["expires"] <= now_ms:
+        raise Refused("expired")
+    if record["issued"] > now_ms + _ISSUED_AHEAD_MS:
+        raise Refused("future")
     if not is_signed_by(record["public_key"], signature, RECORD_DOMAIN, network, encoded):
         raise Refused("bad_signature")
     if record["validator"]:
         public, binding = record["validator"]
         if not is_signed_by(public, binding, BINDING_DOMAIN, network, node_id(record["public_key"])):
             raise Refused("bad_signature", "the binding's")
-    if record["issued"] > now_ms + _ISSUED_AHEAD_MS:
-        raise Refused("future")
-    if record["expires"] <= now_ms:
-        raise Refused("expired")
     return record
 
 
