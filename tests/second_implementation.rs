@@ -75,7 +75,7 @@ impl Second {
         line.trim().to_owned()
     }
 
-    /// Waits for its end, which must be a good one. It gives up by itself after a minute.
+    /// Waits for its end, which must be a good one. It gives up by itself when nothing comes for a minute.
     fn succeed(mut self, node: &Node) {
         let mut errors = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();

@@ -13,14 +13,14 @@ import socket
 import sys
 import time
 
-from second import signed
+from second import mlkem768, signed
 from second.handshake import Local
 from second.messages import message
 from second.peer import Peer, SocketStream
-from second.preface import CLASSICAL, HYBRID, INITIATOR
+from second.preface import CLASSICAL, HYBRID, INITIATOR, RESPONDER
 from second.primitives import Refused, sha256, x25519_public
 
-# What fails instead of hanging.
+# What fails instead of hanging: how long any one thing is waited for.
 PATIENCE_S = 60
 SUITES = {"hybrid": HYBRID, "classical": CLASSICAL}
 # The node is started with the public keys of these as its validators.
@@ -42,9 +42,9 @@ def local(network, suites):
     return Local(os.urandom(32), os.urandom(32), network, suites)
 
 
-def dial(address, own, deadline, node_id=None):
+def dial(address, own, node_id=None):
     connection = socket.create_connection(address, timeout=PATIENCE_S)
-    return Peer.dial(connection, own, deadline, node_id)
+    return Peer.dial(connection, own, PATIENCE_S, node_id)
 
 
 def pair(peers, node_id, suite):
@@ -139,18 +139,40 @@ def exchange(peers, node_id, suite):
         peer.disconnect()
 
 
-def check_refusals(address, network, deadline):
+def wrong_beginnings(own):
+    """What the node closes on without a byte of its own."""
+    key, kem_key = x25519_public(os.urandom(32)), mlkem768.key_pair(os.urandom(64))[0]
+    good = own.preface(INITIATOR, 1, HYBRID).encode()
+    length = b"\x04\xc0"
+    return {
+        "an offer that is not the best": own.preface(INITIATOR, 1, CLASSICAL).encode() + b"\0\x20" + key,
+        "a version that is not the newest": own.preface(INITIATOR, 0, HYBRID).encode() + length + key + kem_key,
+        "another magic": b"PEERSTGF",
+        "its own role": own.preface(RESPONDER, 1, HYBRID).encode(),
+        "a role that nobody has": good[:8] + b"\x03" + good[9:],
+        "a length one too small": good + b"\x04\xbf",
+        "a length one too great": good + b"\x04\xc1",
+        "a key of low order": good + length + bytes(32) + kem_key,
+        "a key with a second encoding": good + length + key[:31] + bytes([key[31] | 0x80]) + kem_key,
+        "an ML-KEM key over q": good + length + key + b"\xff" * mlkem768.KEY_BYTES,
+    }
+
+
+def check_refusals(address, network):
     """The node refuses what it must, the way the document says."""
     stranger = local(sha256(b"another network"), HYBRID)
-    equal(reason(lambda: dial(address, stranger, deadline)), "wrong_network", "another network")
+    equal(reason(lambda: dial(address, stranger)), "wrong_network", "another network")
+    other_version = local(network, HYBRID)
+    other_version.versions = (2, 9)
+    equal(reason(lambda: dial(address, other_version)), "unsupported_version", "another version")
 
     own = local(network, HYBRID | CLASSICAL)
-    weak = own.preface(INITIATOR, 1, CLASSICAL).encode() + b"\x00\x20" + x25519_public(os.urandom(32))
-    stream = SocketStream(socket.create_connection(address, timeout=PATIENCE_S), deadline)
-    stream.write(weak)
-    equal(reason(lambda: stream.read_exactly(1)), "closed", "an offer that is not the best")
+    for what, first in wrong_beginnings(own).items():
+        stream = SocketStream(socket.create_connection(address, timeout=PATIENCE_S), PATIENCE_S)
+        stream.write(first)
+        equal(reason(lambda: stream.read_exactly(1)), "closed", what)
 
-    twice = dial(address, own, deadline)
+    twice = dial(address, own)
     twice.greet()
     twice.send(message("hello", twice.remote_hello))
     try:
@@ -178,11 +200,10 @@ def listen(network, suites):
         listener.settimeout(PATIENCE_S)
         waiting.append((listener, local(network, suites)))
     print(*(f"{own.node_id.hex()}@127.0.0.1:{listener.getsockname()[1]}" for listener, own in waiting), flush=True)
-    deadline = time.monotonic() + PATIENCE_S
     peers = []
     for listener, own in waiting:
         with listener:
-            peers.append(Peer.accept(listener.accept()[0], own, deadline))
+            peers.append(Peer.accept(listener.accept()[0], own, PATIENCE_S))
     return peers
 
 
@@ -194,10 +215,9 @@ def main(mode, node, network, suite):
         exchange(listen(network, suites), node_id, suites)
         return
     host, port = address.rsplit(":", 1)
-    deadline = time.monotonic() + PATIENCE_S
-    peers = [dial((host, int(port)), local(network, suites), deadline, node_id) for _ in range(2)]
+    peers = [dial((host, int(port)), local(network, suites), node_id) for _ in range(2)]
     exchange(peers, node_id, suites)
-    check_refusals((host, int(port)), network, deadline)
+    check_refusals((host, int(port)), network)
 
 
 if __name__ == "__main__":

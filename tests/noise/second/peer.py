@@ -11,17 +11,17 @@ from .signed import is_session_proof, open_record, record_of, session_proof, sig
 
 
 class SocketStream:
-    """Bytes of a socket, each read until one deadline (of the monotonic clock)."""
+    """Bytes of a socket. What is waited for must come within `patience_s` seconds."""
 
-    def __init__(self, socket, deadline):
-        self.socket, self.deadline = socket, deadline
+    def __init__(self, socket, patience_s):
+        self.socket, self.patience_s = socket, patience_s
 
     def read_exactly(self, count):
-        data = b""
+        data, deadline = b"", time.monotonic() + self.patience_s
         while len(data) < count:
-            left = self.deadline - time.monotonic()
+            left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError("nothing came until the deadline")
+                raise TimeoutError(f"nothing came for {self.patience_s} s")
             self.socket.settimeout(left)
             part = self.socket.recv(count - len(data))
             if not part:
@@ -30,7 +30,7 @@ class SocketStream:
         return data
 
     def write(self, data):
-        self.socket.settimeout(max(0.001, self.deadline - time.monotonic()))
+        self.socket.settimeout(self.patience_s)
         self.socket.sendall(data)
 
 
@@ -44,13 +44,13 @@ class Peer:
         self.pings_answered = 0
 
     @classmethod
-    def dial(cls, socket, local, deadline, expected_id=None):
-        stream = SocketStream(socket, deadline)
+    def dial(cls, socket, local, patience_s, expected_id=None):
+        stream = SocketStream(socket, patience_s)
         return cls(stream, local, handshake.initiate(stream, local, expected_id), socket.getpeername()[:2])
 
     @classmethod
-    def accept(cls, socket, local, deadline):
-        stream = SocketStream(socket, deadline)
+    def accept(cls, socket, local, patience_s):
+        stream = SocketStream(socket, patience_s)
         return cls(stream, local, handshake.respond(stream, local), socket.getpeername()[:2])
 
     def send(self, item, payload_bytes=frames.FRAME_CAPACITY_BYTES):
