@@ -47,17 +47,17 @@ def dial(address, own, node_id=None):
     return Peer.dial(connection, own, PATIENCE_S, node_id)
 
 
-def pair(peers, node_id, suite):
-    """Greets on both connections; what the node says of itself and of them must be right."""
-    for peer, seed in zip(peers, VALIDATOR_SEEDS):
-        equal(peer.session.remote_id, node_id, "the node's id")
-        equal(peer.session.suite, suite, "the suite")
-        peer.greet(validator_seed=seed)
-        equal(peer.remote_hello["observed"], peer.stream.socket.getsockname()[:2], "where the node sees us")
-        equal(peer.remote_record["capabilities"] & 3, 3, "the node's capabilities")
-        while not peer.pings_answered:
-            peer.step()
-        peer.ping()
+def meet(peer, seed, node_id, suite):
+    """The greeting; what the node says of itself and of us must be right. Then a ping each way."""
+    equal(peer.session.remote_id, node_id, "the node's id")
+    equal(peer.session.suite, suite, "the suite")
+    peer.greet(validator_seed=seed)
+    equal(peer.remote_hello["observed"], peer.stream.socket.getsockname()[:2], "where the node sees us")
+    equal(peer.remote_record["capabilities"] & 3, 3, "the node's capabilities")
+    while not peer.pings_answered:
+        peer.step()
+    peer.ping()
+    return peer
 
 
 def pass_on(sender, receiver, item, what, payload_bytes=None):
@@ -126,9 +126,9 @@ def change_keys(one, other):
     one.ping()
 
 
-def exchange(peers, node_id, suite):
-    one, other = peers
-    pair(peers, node_id, suite)
+def exchange(connections, node_id, suite):
+    """One of everything, between two peers of the node; `connections` makes them, one by one."""
+    one, other = peers = [meet(peer, seed, node_id, suite) for peer, seed in zip(connections, VALIDATOR_SEEDS)]
     exchange_gossip(one, other)
     exchange_votes(one, other)
     exchange_sealed(one, other)
@@ -195,16 +195,14 @@ def reason(action):
 def listen(network, suites):
     """Two listeners, told to whoever started this; then the node's two connections."""
     waiting = []
-    for _ in range(2):
+    for _ in VALIDATOR_SEEDS:
         listener = socket.create_server(("127.0.0.1", 0))
         listener.settimeout(PATIENCE_S)
         waiting.append((listener, local(network, suites)))
     print(*(f"{own.node_id.hex()}@127.0.0.1:{listener.getsockname()[1]}" for listener, own in waiting), flush=True)
-    peers = []
     for listener, own in waiting:
         with listener:
-            peers.append(Peer.accept(listener.accept()[0], own, PATIENCE_S))
-    return peers
+            yield Peer.accept(listener.accept()[0], own, PATIENCE_S)
 
 
 def main(mode, node, network, suite):
@@ -215,8 +213,8 @@ def main(mode, node, network, suite):
         exchange(listen(network, suites), node_id, suites)
         return
     host, port = address.rsplit(":", 1)
-    peers = [dial((host, int(port)), local(network, suites), node_id) for _ in range(2)]
-    exchange(peers, node_id, suites)
+    connections = (dial((host, int(port)), local(network, suites), node_id) for _ in VALIDATOR_SEEDS)
+    exchange(connections, node_id, suites)
     check_refusals((host, int(port)), network)
 
 

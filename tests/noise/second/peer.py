@@ -6,6 +6,7 @@ from collections import deque
 
 from . import frames, handshake
 from .messages import REASONS, message, reason_of
+from .preface import HYBRID
 from .primitives import Refused
 from .signed import is_session_proof, open_record, record_of, session_proof, sign_record
 
@@ -88,7 +89,10 @@ class Peer:
     def greet(self, addresses=(), validator_seed=None):
         """Both greetings, sent and received, the remote's checked (section 6.1)."""
         local, now_ms = self.local, time.time_ns() // 1_000_000
-        record = record_of(local.identity_seed, local.noise_secret, now_ms, addresses=list(addresses))
+        # Who says that it speaks hybrid is held to it.
+        capabilities = 1 if local.suites & HYBRID else 0
+        record = record_of(local.identity_seed, local.noise_secret, now_ms, addresses=list(addresses),
+                           capabilities=capabilities)
         proof = validator_seed and session_proof(validator_seed, local.network, local.node_id, self.session.hash)
         self.send(message("hello", {
             "agent": "second/1", "record": sign_record(local.identity_seed, local.network, record), "height": 0,
