@@ -91,7 +91,7 @@ pub struct PeersRequest {
 /// Signed node records, each encoded ([`crate::record::SignedRecord`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peers {
-    /// At most 16 records of at most 2048 bytes fit the kind's limit.
+    /// Of the longest records, 2048 bytes, 15 fit the kind's limit.
     pub records: Capped<Capped<u8, 2048>, 32>,
 }
 

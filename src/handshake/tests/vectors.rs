@@ -1,4 +1,4 @@
-//! Whole sessions as committed bytes. `tests/noise/hybrid.py` is a second implementation, written
+//! Whole sessions as committed bytes. `tests/noise/second` is a second implementation, written
 //! from `docs/protocol.md` alone, that reproduces the same file.
 
 use bytes::BytesMut;

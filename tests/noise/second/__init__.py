@@ -1,0 +1,1 @@
+"""A second implementation of Peerstage's wire protocol, written from docs/protocol.md alone."""
