@@ -7,7 +7,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 FUZZ_SECONDS ?= 60
 DEMO ?= localnet --nodes 8 --validators 4 --replay bitcoin:702861
 
-.PHONY: demo test test-rocksdb release fuzz setup
+.PHONY: demo test test-rocksdb release fuzz bench setup
 
 demo:
 	@scripts/setup demo
@@ -40,5 +40,10 @@ fuzz:
 	@scripts/setup fuzz
 	scripts/fuzz $(FUZZ_SECONDS)
 
+# Peerstage beside other stacks; benches/peers/README.md says how to narrow it and how to read it.
+bench:
+	@scripts/setup bench
+	cargo run --locked --release --quiet --manifest-path benches/peers/Cargo.toml -p peers
+
 setup:
-	@scripts/setup demo test rocksdb fuzz
+	@scripts/setup demo test rocksdb fuzz bench
