@@ -1,10 +1,12 @@
 //! Connections by commonware-stream's dial and listen, which the network uses; the network itself
 //! paces its dials and says nothing of connections.
 
-use std::time::Duration;
+use std::{any::Any, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
-use commonware_runtime::{Listener as _, Network as _, Supervisor as _, tokio::Context};
+use commonware_runtime::{
+    Listener as _, ListenerOf, Network as _, Supervisor as _, tokio::Context,
+};
 use commonware_stream::{Upgrader as _, utils::Timeout};
 use kit::{Job, Task, pipe::connect_all};
 use tokio::sync::mpsc;
@@ -12,37 +14,25 @@ use tokio::sync::mpsc;
 use crate::node::{MESSAGE_MAX, NAMESPACE, free_addresses, key, upgrade};
 
 const SERVER: u64 = 0;
+/// A connection that is kept, or none if the handshake failed.
+type Listened = Option<Box<dyn Any + Send>>;
 /// The network's own limit on a handshake.
 const LIMIT: Duration = Duration::from_secs(5);
 
 pub async fn serve(context: Context, job: Job) -> Result<()> {
     let Task::Handshake { count, .. } = job.task else { bail!("handshakes only") };
     let listen = free_addresses(1)?[0];
-    let mut listener = context.bind(listen).await?;
+    let listener = context.bind(listen).await?;
     job.control.ready(listen);
     let (usable, mut established) = mpsc::channel(count);
-    let accepting = tokio::spawn(async move {
-        loop {
-            let (_, sink, stream) = listener.accept().await?;
-            let (usable, context) = (usable.clone(), context.child("listener"));
-            tokio::spawn(async move {
-                let welcome = |_| async { true };
-                let upgrader = Timeout::new(upgrade(SERVER), LIMIT);
-                let listened =
-                    upgrader.listen(context, NAMESPACE, MESSAGE_MAX, welcome, stream, sink).await;
-                let _ = usable.send(listened).await;
-            });
-        }
-        #[expect(unreachable_code, reason = "says what the errors are")]
-        anyhow::Ok(())
-    });
+    let accepting = tokio::spawn(accept(context, listener, usable));
     let control = job.control.clone();
     tokio::spawn(async move {
         let mut kept = Vec::new();
         for _ in 0..count {
             kept.push(established.recv().await);
         }
-        if kept.iter().all(|connection| matches!(connection, Some(Ok(_)))) {
+        if kept.iter().all(|connection| matches!(connection, Some(Some(_)))) {
             control.complete();
         }
         std::future::pending::<()>().await;
@@ -51,6 +41,25 @@ pub async fn serve(context: Context, job: Job) -> Result<()> {
     job.control.stopped().await?;
     accepting.abort();
     Ok(())
+}
+
+async fn accept(
+    context: Context,
+    mut listener: ListenerOf<Context>,
+    usable: mpsc::Sender<Listened>,
+) -> Result<()> {
+    loop {
+        let (_, sink, stream) = listener.accept().await?;
+        let (usable, context) = (usable.clone(), context.child("listener"));
+        tokio::spawn(async move {
+            let welcome = |_| async { true };
+            let upgrader = Timeout::new(upgrade(SERVER), LIMIT);
+            let listened =
+                upgrader.listen(context, NAMESPACE, MESSAGE_MAX, welcome, stream, sink).await;
+            // What failed is missing in the count.
+            let _ = usable.send(listened.ok().map(|kept| Box::new(kept) as _)).await;
+        });
+    }
 }
 
 pub async fn drive(context: Context, job: Job) -> Result<()> {

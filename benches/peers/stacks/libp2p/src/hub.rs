@@ -2,8 +2,12 @@
 
 use anyhow::{Result, bail};
 use futures::StreamExt;
-use kit::{Job, Tally, Task, message};
-use libp2p::{Multiaddr, gossipsub::Event, swarm::SwarmEvent};
+use kit::{Control, Job, Tally, Task, message};
+use libp2p::{
+    Multiaddr, Swarm,
+    gossipsub::{Behaviour, Event, IdentTopic},
+    swarm::SwarmEvent,
+};
 
 use crate::{
     gossip::{connected, node},
@@ -11,34 +15,38 @@ use crate::{
 };
 
 pub async fn serve(job: Job) -> Result<()> {
-    let Task::Fanout { peers, size, count } = job.task else { bail!("a hub only fans out") };
     let (mut swarm, topic) = node(job.variant == "gossipsub-signed")?;
     job.control.ready(listen(&mut swarm, false).await?);
-    let control = job.control.clone();
-    let hub = tokio::spawn(async move {
-        let mut subscribed = 0;
-        let mut sent = 0;
-        loop {
-            tokio::select! {
-                event = swarm.select_next_some() => {
-                    if let SwarmEvent::Behaviour(Event::Subscribed { .. }) = event {
-                        subscribed += 1;
-                    }
-                }
-                passed = control.passed(), if subscribed == peers && sent < count => {
-                    passed?;
-                    swarm.behaviour_mut().publish(topic.clone(), message(sent, size))?;
-                    sent += 1;
-                }
-            }
-        }
-        #[expect(unreachable_code, reason = "says what the errors are")]
-        anyhow::Ok(())
-    });
+    let hub = tokio::spawn(publish(swarm, topic, job.task, job.control.clone()));
     job.control.started().await?;
     tokio::select! {
         ended = hub => ended?,
         stopped = job.control.stopped() => stopped,
+    }
+}
+
+/// Publishes when all peers have subscribed, at the receivers' pace.
+async fn publish(
+    mut swarm: Swarm<Behaviour>,
+    topic: IdentTopic,
+    task: Task,
+    control: Control,
+) -> Result<()> {
+    let Task::Fanout { peers, size, count } = task else { bail!("a hub only fans out") };
+    let (mut subscribed, mut sent) = (0, 0);
+    loop {
+        tokio::select! {
+            event = swarm.select_next_some() => {
+                if let SwarmEvent::Behaviour(Event::Subscribed { .. }) = event {
+                    subscribed += 1;
+                }
+            }
+            passed = control.passed(), if subscribed == peers && sent < count => {
+                passed?;
+                swarm.behaviour_mut().publish(topic.clone(), message(sent, size))?;
+                sent += 1;
+            }
+        }
     }
 }
 

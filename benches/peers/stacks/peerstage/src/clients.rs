@@ -36,7 +36,7 @@ pub async fn serve(job: Job) -> Result<()> {
 }
 
 pub async fn drive(job: Job) -> Result<()> {
-    let Job { task, control, variant, address } = job;
+    let Job { task, control, variant, address, .. } = job;
     match task {
         Task::Handshake { count, in_flight } => {
             let mut nodes = Vec::new();

@@ -73,7 +73,7 @@ fn counting<P: Payload>(
 }
 
 pub async fn drive(job: Job) -> Result<()> {
-    let Job { task, control, variant, address } = job;
+    let Job { task, control, variant, address, .. } = job;
     let window = match task {
         Task::Send { window, .. } => window,
         _ => 1,

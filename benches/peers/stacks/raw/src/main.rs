@@ -88,7 +88,6 @@ async fn accept(variant: Variant, listener: TcpListener, job: Job) -> Result<()>
 }
 
 /// A connection that is usable and has nothing to do.
-#[expect(dead_code, reason = "kept open, not used")]
 enum Kept {
     Tcp(TcpStream),
     Noise(noise::NoiseSink, noise::NoiseSource),
