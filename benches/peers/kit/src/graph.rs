@@ -4,7 +4,8 @@
 /// `degree` neighbours each, from a fixed seed.
 #[must_use]
 pub fn edges(nodes: usize, degree: usize) -> Vec<(usize, usize)> {
-    let mut edges: Vec<(usize, usize)> = (0..nodes).map(|node| (node, (node + 1) % nodes)).collect();
+    let mut edges: Vec<(usize, usize)> =
+        (0..nodes).map(|node| (node, (node + 1) % nodes)).collect();
     let mut degrees = vec![2usize; nodes];
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = |below: usize| {

@@ -42,12 +42,7 @@ impl Snapshot {
         let micros = |time: TimeVal| time.num_microseconds() as u64;
         let (user, system) =
             usage.map_or((0, 0), |usage| (micros(usage.user_time()), micros(usage.system_time())));
-        Snapshot {
-            user_us: user,
-            system_us: system,
-            rss_kib: rss_kib(),
-            at: Instant::now(),
-        }
+        Snapshot { user_us: user, system_us: system, rss_kib: rss_kib(), at: Instant::now() }
     }
 
     /// What was used from `self` to `later`; `ready` was taken before the first connection.

@@ -22,10 +22,7 @@ impl Window {
     /// An empty window of `size` messages.
     #[must_use]
     pub fn new(size: u64) -> Self {
-        Window {
-            free: Arc::new(Semaphore::new(size as usize)),
-            acknowledged: Arc::default(),
-        }
+        Window { free: Arc::new(Semaphore::new(size as usize)), acknowledged: Arc::default() }
     }
 
     /// Waits until one more message may be sent.

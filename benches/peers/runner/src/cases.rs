@@ -49,8 +49,8 @@ const MIB: usize = 1024 * 1024;
 /// The window of the transactions, messages that have not reached everybody.
 const TRANSACTIONS_WINDOW: u64 = 256;
 
-const fn request(in_flight: u64) -> Task {
-    Task::Request { size: 256, count: 4_000, in_flight }
+const fn request(count: u64, in_flight: u64) -> Task {
+    Task::Request { size: 256, count, in_flight }
 }
 
 const fn handshake(in_flight: usize) -> Task {
@@ -85,14 +85,14 @@ pub const CASES: [Case; 12] = [
     Case {
         name: "request-1",
         about: "256 B there and back, one at a time",
-        task: request(1),
+        task: request(1_000, 1),
         figure: Figure::MicrosPerUnit,
         unit: "round trip",
     },
     Case {
         name: "request-64",
         about: "256 B there and back, 64 in flight",
-        task: request(64),
+        task: request(4_000, 64),
         figure: Figure::MicrosPerUnit,
         unit: "round trip",
     },

@@ -26,6 +26,10 @@ use crate::{
 
 /// Rounds unless `BENCH_ROUNDS` says otherwise.
 const ROUNDS: usize = 5;
+/// Where the report begins in a document, and where it ends.
+const BEGIN: &str = "<!-- make bench: begin -->";
+/// See [`BEGIN`].
+const END: &str = "<!-- make bench: end -->";
 /// A case that failed so often for a stack is not tried again.
 const FAILURES_MAX: usize = 2;
 
@@ -65,10 +69,18 @@ fn run() -> Result<()> {
     let text = report.markdown();
     println!("{text}");
     if let Some(file) = std::env::var_os("BENCH_REPORT").map(PathBuf::from) {
-        std::fs::write(&file, &text).with_context(|| file.display().to_string())?;
+        let kept = std::fs::read_to_string(&file).unwrap_or_default();
+        std::fs::write(&file, placed(&kept, &text)).with_context(|| file.display().to_string())?;
         eprintln!("written to {}", file.display());
     }
     Ok(())
+}
+
+/// The report in its place in a document that says more; the place is marked.
+fn placed(document: &str, report: &str) -> String {
+    let (before, rest) = document.split_once(BEGIN).unwrap_or(("# Performance\n\n", END));
+    let after = rest.split_once(END).map_or("\n", |(_, after)| after);
+    format!("{before}{BEGIN}\n{report}{END}{after}")
 }
 
 /// The rows of a table that an environment variable names, comma-separated; all without it.
@@ -133,4 +145,17 @@ fn measure_all(
         }
     }
     (results, calibration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_takes_the_place_of_the_last_one_and_leaves_the_rest() {
+        let first = placed("", "one\n");
+        assert!(first.starts_with("# Performance"));
+        let second = placed(&format!("{first}more\n"), "two\n");
+        assert!(!second.contains("one") && second.contains("two") && second.ends_with("more\n"));
+    }
 }

@@ -33,7 +33,8 @@ const PLAIN: Stack = Stack {
 };
 
 const PAIR: &[&str] = &["bulk", "small", "request", "handshake", "idle"];
-const ALL: &[&str] = &["bulk", "small", "request", "handshake", "idle", "blocks", "trans", "fanout"];
+const ALL: &[&str] =
+    &["bulk", "small", "request", "handshake", "idle", "blocks", "trans", "fanout"];
 
 /// The stack that the others are compared with.
 pub const OURS: &str = "peerstage";

@@ -31,12 +31,7 @@ pub struct Target {
 const CLASSICAL: &str = "peerstage-classical";
 const ACCELERATED_CLASSICAL: &str = "peerstage-accelerated-classical";
 
-const fn ratio(
-    case: &'static str,
-    ours: &'static str,
-    peer: &'static str,
-    at_most: f64,
-) -> Target {
+const fn ratio(case: &'static str, ours: &'static str, peer: &'static str, at_most: f64) -> Target {
     Target { case, ours, against: Against::Stack(peer), at_most }
 }
 

@@ -65,9 +65,8 @@ async fn accept(
 pub async fn drive(context: Context, job: Job) -> Result<()> {
     let Task::Handshake { count, in_flight } = job.task else { bail!("handshakes only") };
     let server: std::net::SocketAddr = job.address.parse()?;
-    let clients: Vec<_> = (0..count)
-        .map(|index| (upgrade(1 + index as u64), context.child("dialer")))
-        .collect();
+    let clients: Vec<_> =
+        (0..count).map(|index| (upgrade(1 + index as u64), context.child("dialer"))).collect();
     job.control.ready("");
     job.control.started().await?;
     let (keep, _kept) = mpsc::channel(count);

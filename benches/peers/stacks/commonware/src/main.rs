@@ -22,8 +22,12 @@ fn main() -> ExitCode {
             (Role::Mesh, _) => mesh::mesh(context, job).await,
             (Role::Serve, Task::Handshake { .. }) => handshake::serve(context, job).await,
             (Role::Drive, Task::Handshake { .. }) => handshake::drive(context, job).await,
-            (Role::Serve, Task::Send { .. } | Task::Request { .. }) => pair::serve(context, job).await,
-            (Role::Drive, Task::Send { .. } | Task::Request { .. }) => pair::drive(context, job).await,
+            (Role::Serve, Task::Send { .. } | Task::Request { .. }) => {
+                pair::serve(context, job).await
+            }
+            (Role::Drive, Task::Send { .. } | Task::Request { .. }) => {
+                pair::drive(context, job).await
+            }
             (Role::Serve, _) => clients::serve(context, job).await,
             (Role::Drive, _) => clients::drive(context, job).await,
         }

@@ -18,8 +18,7 @@ pub async fn mesh(context: Context, job: Job) -> Result<()> {
         bail!("a mesh only broadcasts");
     };
     let tally = Tally::new(nodes, nodes - 1, count, size, window);
-    let places: Vec<Place> =
-        (0..nodes as u64).map(key).zip(free_addresses(nodes)?).collect();
+    let places: Vec<Place> = (0..nodes as u64).map(key).zip(free_addresses(nodes)?).collect();
     let heard = Arc::new(Mutex::new(HashSet::new()));
     let mut senders = Vec::new();
     for (node, (_, listen)) in places.iter().enumerate() {

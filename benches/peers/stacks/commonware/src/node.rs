@@ -13,8 +13,8 @@ use commonware_cryptography::{
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_p2p::{
-    Address, AddressableManager as _, AddressableTrackedPeers, Receiver as _, Recipients, Sender as _,
-    authenticated::lookup,
+    Address, AddressableManager as _, AddressableTrackedPeers, Receiver as _, Recipients,
+    Sender as _, authenticated::lookup,
 };
 use commonware_runtime::{Quota, Supervisor as _, tokio::Context};
 use commonware_stream::{
@@ -84,10 +84,13 @@ pub fn start(
     let anywhere = SocketAddr::new(listen.ip(), 1);
     let primary = primary.iter().map(|(key, address)| (key.clone(), Address::from(*address)));
     let secondary = secondary.iter().map(|key| (key.clone(), Address::from(anywhere)));
-    let _ = oracle.track(0, AddressableTrackedPeers::new(
-        Map::from_iter_dedup(primary.chain([(key(seed), Address::from(listen))])),
-        Map::from_iter_dedup(secondary),
-    ));
+    let _ = oracle.track(
+        0,
+        AddressableTrackedPeers::new(
+            Map::from_iter_dedup(primary.chain([(key(seed), Address::from(listen))])),
+            Map::from_iter_dedup(secondary),
+        ),
+    );
     let ends = network.register(0, Quota::per_second(UNLIMITED).allow_burst(BURST));
     network.start();
     ends

@@ -76,7 +76,8 @@ pub async fn clients(job: Job) -> Result<()> {
         Task::Idle { connections, .. } => (connections, 1),
         other => anyhow::bail!("no clients for {other:?}"),
     };
-    let swarms: Result<Vec<_>> = (0..count).map(|_| build(quic, |_| Ok(Behaviour::new()))).collect();
+    let swarms: Result<Vec<_>> =
+        (0..count).map(|_| build(quic, |_| Ok(Behaviour::new()))).collect();
     let connect_one = move |mut swarm: Swarm<Behaviour>| {
         let address = address.clone();
         async move {

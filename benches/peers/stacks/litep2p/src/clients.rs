@@ -14,7 +14,9 @@ pub async fn serve(job: Job) -> Result<()> {
     let (task, control) = (job.task, job.control.clone());
     let serving = tokio::spawn(async move {
         match task {
-            Task::Fanout { peers, size, count } => fan_out(node, peers, size, count, &control).await?,
+            Task::Fanout { peers, size, count } => {
+                fan_out(node, peers, size, count, &control).await?
+            }
             Task::Handshake { count, .. } => {
                 let mut established = 0;
                 while established < count {

@@ -42,8 +42,14 @@ pub async fn mesh(job: Job) -> Result<()> {
         let (publish, publishing) = mpsc::channel(QUEUE);
         publishers.push(publish);
         let wanted = neighbours[index].len();
-        let member =
-            Member { index, node, wanted, links: BTreeMap::new(), seen: HashSet::new(), tally: tally.clone() };
+        let member = Member {
+            index,
+            node,
+            wanted,
+            links: BTreeMap::new(),
+            seen: HashSet::new(),
+            tally: tally.clone(),
+        };
         let joined = joined.clone();
         tokio::spawn(async move {
             if let Err(error) = member.run(publishing, joined).await {

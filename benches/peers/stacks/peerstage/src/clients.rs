@@ -18,7 +18,8 @@ pub async fn serve(job: Job) -> Result<()> {
     match task {
         Task::Handshake { count, .. } => {
             for _ in 0..count {
-                let connected = |what: &What| matches!(what, What::PeerConnected { .. }).then_some(());
+                let connected =
+                    |what: &What| matches!(what, What::PeerConnected { .. }).then_some(());
                 events.find(connected).await.ok_or_else(|| anyhow!("the network has stopped"))?;
             }
             control.complete();

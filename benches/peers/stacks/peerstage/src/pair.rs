@@ -34,7 +34,8 @@ impl Payload for Acknowledged {
 
 pub async fn serve(job: Job) -> Result<()> {
     let Job { task, control, variant, .. } = job;
-    let mut builder = builder(&variant)?.serve(ECHO, |_, question| async { Reply::Answer(question) });
+    let mut builder =
+        builder(&variant)?.serve(ECHO, |_, question| async { Reply::Answer(question) });
     let (due, mut acknowledgements) = mpsc::channel(1_024);
     if let Task::Send { size, count, window } = task {
         let arrivals = Arrivals::new(count, size, window, control.clone());

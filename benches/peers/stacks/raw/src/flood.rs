@@ -31,7 +31,8 @@ struct Node {
 impl Node {
     /// Whether the message is new here; if so it goes on to all but `from`.
     async fn pass(&self, from: usize, body: &Bytes) -> bool {
-        let fresh = self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(number_of(body));
+        let fresh =
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(number_of(body));
         if fresh {
             let links = self.links.lock().unwrap_or_else(PoisonError::into_inner).clone();
             for (neighbour, link) in links {

@@ -111,8 +111,7 @@ impl NoiseSource {
             self.reader.read_exact(record).await?;
             let at = self.pending.len();
             self.pending.resize(at + size, 0);
-            let plain =
-                self.transport.read_message(self.nonce, record, &mut self.pending[at..])?;
+            let plain = self.transport.read_message(self.nonce, record, &mut self.pending[at..])?;
             self.pending.truncate(at + plain);
             self.nonce += 1;
         }
