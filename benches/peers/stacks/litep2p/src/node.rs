@@ -14,7 +14,7 @@ use litep2p::{
         NotificationSink,
     },
     transport::tcp::config::Config as TcpConfig,
-    types::multiaddr::{Multiaddr, Protocol},
+    types::multiaddr::Multiaddr,
 };
 
 /// The longest notification, bytes.
@@ -88,7 +88,7 @@ impl Node {
         loop {
             match self.litep2p.next_event().await {
                 Some(Litep2pEvent::ConnectionEstablished { .. }) => return Ok(()),
-                Some(Litep2pEvent::DialFailure { error, .. }) => bail!("{error}"),
+                Some(Litep2pEvent::DialFailure { error, .. }) => bail!("{error:?}"),
                 Some(_) => {}
                 None => bail!("it ended"),
             }
@@ -113,12 +113,7 @@ pub fn address_of(litep2p: &Litep2p) -> Result<Multiaddr> {
 
 /// The peer an address names.
 pub fn peer_of(address: &Multiaddr) -> Result<PeerId> {
-    match address.iter().last() {
-        Some(Protocol::P2p(hash)) => {
-            PeerId::from_multihash(hash).map_err(|_| anyhow!("{address} names no peer"))
-        }
-        _ => bail!("{address} names no peer"),
-    }
+    PeerId::try_from_multiaddr(address).ok_or_else(|| anyhow!("{address} names no peer"))
 }
 
 /// Sends to one peer.
