@@ -139,8 +139,9 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Sink for StreamSink<W> {
         self.frame.clear();
         self.frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
         self.frame.extend_from_slice(message);
+        // No flush: every stack sends what it has when its own task comes to it, and waiting for
+        // that would serialise the sender with it.
         self.stream.write_all(&self.frame).await?;
-        self.stream.flush().await?;
         Ok(())
     }
 }

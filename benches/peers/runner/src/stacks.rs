@@ -108,8 +108,8 @@ pub const STACKS: &[Stack] = &[
         variant: "tcp",
         cases: PAIR,
         crates: &["libp2p", "libp2p-stream"],
-        settings: "TCP (nodelay), Noise, Yamux with default settings; a bare stream, one write and \
-                   flush a message",
+        settings: "TCP (nodelay), Noise, Yamux with default settings; a bare stream, one write a \
+                   message",
         ..PLAIN
     },
     Stack {
@@ -118,7 +118,7 @@ pub const STACKS: &[Stack] = &[
         variant: "quic",
         cases: PAIR,
         crates: &["libp2p", "libp2p-stream"],
-        settings: "QUIC with default settings; a bare stream, one write and flush a message",
+        settings: "QUIC with default settings; a bare stream, one write a message",
         ..PLAIN
     },
     Stack {
