@@ -177,7 +177,8 @@ pub const STACKS: &[Stack] = &[
         variant: "lookup",
         cases: ALL,
         crates: &["commonware-p2p", "commonware-runtime", "commonware-stream"],
-        settings: "authenticated::lookup, Config::local, quotas and rates lifted, its tokio \
+        settings: "authenticated::lookup, Config::local, quotas and rates lifted, \
+                   mailboxes of 4,096 and bursts above the window, its tokio \
                    runtime's defaults; broadcast: full mesh, each node sends to all; handshake: \
                    commonware-stream's dial and listen, which commonware-p2p uses",
         ..PLAIN

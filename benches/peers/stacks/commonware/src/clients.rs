@@ -11,6 +11,8 @@ use tokio::sync::Mutex;
 use crate::node::{NodeSource, free_addresses, key, knock, start};
 
 const SERVER: u64 = 0;
+/// Messages of a peer that may come at once.
+const BURST: u32 = 16;
 
 fn clients(task: Task) -> usize {
     match task {
@@ -23,7 +25,7 @@ fn clients(task: Task) -> usize {
 pub async fn serve(context: Context, job: Job) -> Result<()> {
     let listen = free_addresses(1)?[0];
     let known: Vec<_> = (1..=clients(job.task) as u64).map(key).collect();
-    let (mut sender, receiver) = start(&context, SERVER, listen, &[], &known);
+    let (mut sender, receiver) = start(&context, BURST, SERVER, listen, &[], &known);
     job.control.ready(listen);
     let mut source = NodeSource { receiver, knocked: Some(sender.clone()) };
     tokio::spawn(async move { while source.next_from().await.is_ok() {} });
@@ -46,7 +48,8 @@ pub async fn drive(context: Context, job: Job) -> Result<()> {
     let mut knocking = tokio::task::JoinSet::new();
     for seed in 1..=count as u64 {
         let Some(listen) = addresses.next() else { break };
-        let (mut sender, mut receiver) = start(&context, seed, listen, &[server.clone()], &[]);
+        let (mut sender, mut receiver) =
+            start(&context, BURST, seed, listen, &[server.clone()], &[]);
         let kept = kept.clone();
         knocking.spawn(async move {
             knock(&mut sender, &mut receiver, &key(SERVER)).await?;

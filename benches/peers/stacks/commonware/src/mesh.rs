@@ -13,6 +13,9 @@ use kit::{Job, Tally, Task, message};
 
 use crate::node::{KNOCK, Place, free_addresses, key, start};
 
+/// Messages of a peer that may come at once: more than the window.
+const BURST: u32 = 512;
+
 pub async fn mesh(context: Context, job: Job) -> Result<()> {
     let Task::Broadcast { nodes, size, count, window, .. } = job.task else {
         bail!("a mesh only broadcasts");
@@ -22,7 +25,7 @@ pub async fn mesh(context: Context, job: Job) -> Result<()> {
     let heard = Arc::new(Mutex::new(HashSet::new()));
     let mut senders = Vec::new();
     for (node, (_, listen)) in places.iter().enumerate() {
-        let (sender, mut receiver) = start(&context, node as u64, *listen, &places, &[]);
+        let (sender, mut receiver) = start(&context, BURST, node as u64, *listen, &places, &[]);
         senders.push(sender);
         let (tally, heard) = (tally.clone(), heard.clone());
         tokio::spawn(async move {

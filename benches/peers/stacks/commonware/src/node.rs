@@ -29,12 +29,11 @@ use kit::{Sink, Source};
 pub const NAMESPACE: &[u8] = b"bench";
 /// The longest message, bytes.
 pub const MESSAGE_MAX: u32 = 2 * 1024 * 1024;
-/// Capacity of the internal mailboxes, messages.
-const MAILBOX: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+/// Capacity of the internal mailboxes, messages: more than any case's window, as the network drops
+/// what finds one full.
+const MAILBOX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// More than any case sends.
 const UNLIMITED: NonZeroU32 = NonZeroU32::new(100_000_000).unwrap();
-/// Messages that may come at once, more than any case's window.
-const BURST: NonZeroU32 = NonZeroU32::new(4_096).unwrap();
 /// A message of this length only finds out whether there is a connection.
 pub const KNOCK: usize = 1;
 
@@ -65,9 +64,11 @@ pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
     Ok(bound?.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?)
 }
 
-/// Starts a node that dials `primary` and accepts `secondary` too.
+/// Starts a node that dials `primary` and accepts `secondary` too. As many as `burst` messages of
+/// a peer may wait; the network reserves memory for that of all peers.
 pub fn start(
     context: &Context,
+    burst: u32,
     seed: u64,
     listen: SocketAddr,
     primary: &[Place],
@@ -91,7 +92,8 @@ pub fn start(
             Map::from_iter_dedup(secondary),
         ),
     );
-    let ends = network.register(0, Quota::per_second(UNLIMITED).allow_burst(BURST));
+    let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+    let ends = network.register(0, Quota::per_second(UNLIMITED).allow_burst(burst));
     network.start();
     ends
 }

@@ -8,10 +8,12 @@ use crate::node::{NodeSink, NodeSource, free_addresses, key, knock, start};
 
 const SERVER: u64 = 0;
 const CLIENT: u64 = 1;
+/// Messages that may come at once: more than the windows.
+const BURST: u32 = 4_096;
 
 pub async fn serve(context: Context, job: Job) -> Result<()> {
     let listen = free_addresses(1)?[0];
-    let (sender, receiver) = start(&context, SERVER, listen, &[], &[key(CLIENT)]);
+    let (sender, receiver) = start(&context, BURST, SERVER, listen, &[], &[key(CLIENT)]);
     job.control.ready(listen);
     let sink = NodeSink { sender: sender.clone(), peer: key(CLIENT) };
     let source = NodeSource { receiver, knocked: Some(sender) };
@@ -26,7 +28,7 @@ pub async fn serve(context: Context, job: Job) -> Result<()> {
 pub async fn drive(context: Context, job: Job) -> Result<()> {
     let server = (key(SERVER), job.address.parse()?);
     let listen = free_addresses(1)?[0];
-    let (mut sender, mut receiver) = start(&context, CLIENT, listen, &[server], &[]);
+    let (mut sender, mut receiver) = start(&context, BURST, CLIENT, listen, &[server], &[]);
     knock(&mut sender, &mut receiver, &key(SERVER)).await?;
     job.control.ready("");
     let sink = NodeSink { sender, peer: key(SERVER) };
