@@ -7,7 +7,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 FUZZ_SECONDS ?= 60
 DEMO ?= localnet --nodes 8 --validators 4 --replay bitcoin:702861
 
-.PHONY: demo test test-rocksdb release fuzz setup bench-primitives bench-instructions \
+.PHONY: demo test test-rocksdb release fuzz setup bench bench-primitives bench-instructions \
 	bench-instructions-pin
 
 demo:
@@ -56,6 +56,11 @@ fuzz:
 	@scripts/setup fuzz
 	scripts/fuzz $(FUZZ_SECONDS)
 
+# Peerstage beside other stacks; benches/peers/README.md says how to narrow it and how to read it.
+bench:
+	@scripts/setup bench
+	cargo run --locked --release --quiet --manifest-path benches/peers/Cargo.toml -p peers
+
 # The figures of ADR 0002 and ADR 0007, on this machine.
 bench-primitives:
 	@scripts/setup demo
@@ -63,4 +68,4 @@ bench-primitives:
 		cargo run --locked --release --manifest-path benches/primitives/Cargo.toml
 
 setup:
-	@scripts/setup demo test rocksdb fuzz instructions
+	@scripts/setup demo test rocksdb fuzz instructions bench
