@@ -12,7 +12,7 @@ use peerstage_core::{
     address::Address,
     codec::{Capped, Text},
     identity::{Keypair, NetworkId, NodeId, Purpose},
-    messages::{Hello, ValidatorProof, validator_proof_message},
+    messages::{Hello, Pace, ValidatorProof, validator_proof_message},
     record::{Capabilities, LIFE_MAX, NodeRecord, RecordError, Roles, ValidatorBinding},
     time::{Millis, Time},
 };
@@ -29,6 +29,8 @@ pub(crate) struct OwnNode {
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) roles: Roles,
     pub(crate) capabilities: Capabilities,
+    /// What it takes from each peer.
+    pub(crate) pace: Pace,
     /// The height of the chain, as it last said.
     pub(crate) height: AtomicU64,
     record: Mutex<Vec<u8>>,
@@ -42,6 +44,7 @@ impl OwnNode {
         (agent, metadata): (String, BTreeMap<String, String>),
         roles: Roles,
         capabilities: Capabilities,
+        pace: Pace,
     ) -> Self {
         OwnNode {
             keypair,
@@ -51,6 +54,7 @@ impl OwnNode {
             metadata,
             roles,
             capabilities,
+            pace,
             height: AtomicU64::new(0),
             record: Mutex::default(),
         }
@@ -101,6 +105,7 @@ impl OwnNode {
                 self.metadata.iter().map(|(name, text)| (Text::cut(name), Text::cut(text))),
             ),
             validator: self.validator.as_ref().map(prove),
+            pace: self.pace,
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Terms {
     pub idle_timeout: Millis,
     /// How long the greeting may take, ms.
     pub hello_timeout: Millis,
+    /// We read no faster than our own limit: a peer that is slow may be so for that.
+    pub reads_slowly: bool,
 }
 
 /// What the peer did wrong; each ends the connection, and is its fault.
@@ -150,14 +152,16 @@ impl Connection {
         if let Ok(body) = codec::encode(hello) {
             out.push(Action::Send(plain(Kind::Hello, body)));
         }
+        let factor = u32::from(hello.pace.rate_factor.max(1));
         Connection {
             assembler: Assembler::default(),
             messages: Vec::new(),
-            buckets: KINDS.map(|row| {
-                let burst = row.burst.saturating_mul(BURST_TOLERANCE);
-                TokenBucket::new(now, row.rate_per_second, burst)
-            }),
-            records: TokenBucket::new(now, RECORDS_PER_SECOND, RECORDS_BURST),
+            buckets: KINDS.map(|row| row.bucket(now, factor, BURST_TOLERANCE)),
+            records: TokenBucket::new(
+                now,
+                RECORDS_PER_SECOND.saturating_mul(factor),
+                RECORDS_BURST.saturating_mul(factor),
+            ),
             started: now,
             greeted: false,
             validator: None,
@@ -270,7 +274,8 @@ impl Connection {
 
     /// Remembers how fast an unfinished message or record grows.
     fn watch_trickle(&mut self, now: Time, length: u64) {
-        let unfinished = self.partial_record || self.assembler.oldest_unfinished().is_some();
+        let unfinished = !self.terms.reads_slowly
+            && (self.partial_record || self.assembler.oldest_unfinished().is_some());
         self.trickle = match self.trickle {
             _ if !unfinished => None,
             None => Some((now, length)),

@@ -287,6 +287,7 @@ fn terms() -> Terms {
         ping_timeout: 10_000,
         idle_timeout: 60_000,
         hello_timeout: 5_000,
+        reads_slowly: false,
     }
 }
 
@@ -303,6 +304,7 @@ fn hello(validator: bool) -> Hello {
         observed: crate::address::Address::new([1, 2, 3, 4].into(), 5),
         metadata: codec::Capped::default(),
         validator: validator.then(proof),
+        pace: Default::default(),
     }
 }
 

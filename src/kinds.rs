@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{rate::TokenBucket, time::Time};
+
 /// A message kind as it travels: one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -240,6 +242,15 @@ const BY_BYTE: [Option<Kind>; 64] = {
     }
     kinds
 };
+
+impl KindRow {
+    /// The bucket of messages of this kind at `factor` times its rate, with `tolerance` bursts.
+    #[must_use]
+    pub fn bucket(&self, now: Time, factor: u32, tolerance: u32) -> TokenBucket {
+        let burst = self.burst.saturating_mul(factor).saturating_mul(tolerance);
+        TokenBucket::new(now, self.rate_per_second.saturating_mul(factor), burst)
+    }
+}
 
 impl Kind {
     /// The kind of a wire byte.

@@ -3,7 +3,8 @@
 //! Lane 0 (votes, proposals) goes first, within [`CONSENSUS_RUN`] bytes; the other lanes share
 //! what is left by weight (deficit round robin, Shreedhar and Varghese 1995, section 3), so that
 //! none starves. Every kind is paced to the rate the receiver allows, so that an honest sender is
-//! never mistaken for a flood.
+//! never mistaken for a flood, and to the bytes a second that both sides allow. Votes count
+//! towards those too, and never wait for them.
 //!
 //! # Security
 //! Provided: bytes waiting are bounded by kind and in total, whatever the peer does not read; what
@@ -18,8 +19,8 @@ use crate::{
     frame::{FLAG_FIRST, FLAG_LAST, FRAME_HEADER, FRAME_PAYLOAD_MAX, MESSAGE_HEAD},
     header::{HEADER_MAX, Header},
     kinds::{KINDS, Kind, LANES, Overflow},
-    messages::Outgoing,
-    rate::TokenBucket,
+    messages::{Outgoing, Pace},
+    rate::{ByteRate, TokenBucket},
     time::Time,
 };
 
@@ -64,6 +65,10 @@ pub struct Lanes {
     turn: usize,
     consensus_run: usize,
     buckets: [TokenBucket; KINDS.len()],
+    /// All but lane 0: what the receiver takes, and what we send one peer.
+    rates: [ByteRate; 2],
+    /// All but lane 0 waits until then.
+    held_until: Time,
     bytes_by_kind: [usize; KINDS.len()],
     bytes: usize,
     bytes_max: usize,
@@ -80,11 +85,29 @@ impl Lanes {
             deficit: [0; LANES],
             turn: 1,
             consensus_run: 0,
-            buckets: KINDS.map(|row| TokenBucket::new(now, row.rate_per_second, row.burst)),
+            buckets: buckets(now, 1),
+            rates: [ByteRate::new(now, 0); 2],
+            held_until: now,
             bytes_by_kind: [0; KINDS.len()],
             bytes: 0,
             bytes_max,
         }
+    }
+
+    /// The receiver said how fast it takes messages.
+    pub fn set_pace(&mut self, now: Time, pace: Pace) {
+        self.buckets = buckets(now, pace.rate_factor);
+        self.rates[0] = ByteRate::new(now, pace.bytes_per_second);
+    }
+
+    /// Sends at most so many bytes a second, lane 0 apart; 0 is no limit.
+    pub fn set_upload_rate(&mut self, now: Time, bytes_per_second: u64) {
+        self.rates[1] = ByteRate::new(now, bytes_per_second);
+    }
+
+    /// Holds all but lane 0 back until then: all peers together have had their share.
+    pub fn hold(&mut self, until: Time) {
+        self.held_until = until;
     }
 
     /// Queues a message, or does what its kind's overflow policy says.
@@ -133,6 +156,7 @@ impl Lanes {
                 _ => room,
             };
             let written = self.write_frame(lane, out, room.min(share));
+            self.rates.iter_mut().for_each(|rate| rate.spend(now, written));
             if lane == 0 {
                 self.consensus_run = self.consensus_run.saturating_add(written);
             } else {
@@ -217,10 +241,20 @@ impl Lanes {
             return None;
         }
         if self.in_progress.get(lane)?.is_some() {
-            return Some(0);
+            return Some(self.rate_wait(lane, now));
         }
         let kind = self.queues.get(lane)?.front()?.kind;
-        self.buckets.get(kind.index()).map(|bucket| bucket.wait(now))
+        let bucket = self.buckets.get(kind.index())?.wait(now);
+        Some(bucket.max(self.rate_wait(lane, now)))
+    }
+
+    /// How long the bytes a second keep a lane waiting, ms. Votes never wait for them.
+    fn rate_wait(&self, lane: usize, now: Time) -> u64 {
+        if lane == 0 {
+            return 0;
+        }
+        let [theirs, ours] = &self.rates;
+        theirs.wait(now).max(ours.wait(now)).max(self.held_until.since(now))
     }
 
     fn is_ready(&self, lane: usize, now: Time) -> bool {
@@ -308,6 +342,10 @@ impl Lanes {
         }
         FRAME_HEADER + head + piece
     }
+}
+
+fn buckets(now: Time, factor: u16) -> [TokenBucket; KINDS.len()] {
+    KINDS.map(|row| row.bucket(now, u32::from(factor.max(1)), 1))
 }
 
 fn cost(message: &Outgoing) -> usize {

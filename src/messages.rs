@@ -53,6 +53,24 @@ pub struct Hello {
     pub metadata: Capped<(Text<64>, Text<256>), 16>,
     /// Proof that the sender speaks for a validator.
     pub validator: Option<ValidatorProof>,
+    /// What the sender takes; the receiver of the greeting sends no faster.
+    pub pace: Pace,
+}
+
+/// How fast a node lets a peer send to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// How many times the rates of the table of kinds; 0 counts as 1.
+    pub rate_factor: u16,
+    /// Bytes a second, everything but lane 0; 0 is no limit.
+    pub bytes_per_second: u64,
+}
+
+impl Default for Pace {
+    /// The table's rates, and as many bytes as come with them.
+    fn default() -> Self {
+        Pace { rate_factor: 1, bytes_per_second: 0 }
+    }
 }
 
 /// A validator's signature over the handshake hash of this very connection

@@ -49,6 +49,61 @@ impl TokenBucket {
     }
 }
 
+/// Bytes a second, on average: whoever finds the balance positive may send one record, and what
+/// that is too much is waited for afterwards. So a limit below a record's length a second works
+/// like any other, and over seconds the average is exact.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteRate {
+    per_second: u64,
+    /// Thousandths of a byte; negative after a record.
+    balance: i64,
+    filled: Time,
+}
+
+/// How much may be sent at once after a pause: so many milliseconds' worth.
+const PAUSE_MS: u64 = 50;
+
+impl ByteRate {
+    /// A limit of so many bytes a second; 0 is no limit.
+    #[must_use]
+    pub fn new(now: Time, per_second: u64) -> Self {
+        ByteRate { per_second, balance: 0, filled: now }
+    }
+
+    /// How long until something may be sent, ms; 0 if now.
+    #[must_use]
+    pub fn wait(&self, now: Time) -> Millis {
+        if self.per_second == 0 {
+            return 0;
+        }
+        let debt = self.balance_at(now).min(0).unsigned_abs();
+        debt.div_ceil(self.per_second)
+    }
+
+    /// So many bytes were sent, allowed or not.
+    pub fn spend(&mut self, now: Time, bytes: usize) {
+        if self.per_second > 0 {
+            let spent = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(1_000);
+            self.balance = self.balance_at(now).saturating_sub(spent);
+            self.filled = self.filled.max(now);
+        }
+    }
+
+    /// The limit, bytes a second; 0 is none.
+    #[must_use]
+    pub fn per_second(&self) -> u64 {
+        self.per_second
+    }
+
+    /// Bytes a second are thousandths of a byte a millisecond.
+    fn balance_at(&self, now: Time) -> i64 {
+        let gained = now.since(self.filled).saturating_mul(self.per_second);
+        let most = self.per_second.saturating_mul(PAUSE_MS);
+        let gained = i64::try_from(gained).unwrap_or(i64::MAX);
+        self.balance.saturating_add(gained).min(i64::try_from(most).unwrap_or(i64::MAX))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +116,29 @@ mod tests {
         assert_eq!(bucket.wait(Time(0)), 100);
         assert!(!bucket.take(Time(99), 1));
         assert!(bucket.take(Time(100), 1));
+    }
+
+    /// Any limit is kept to within a record over ten seconds, however large the records are.
+    #[test]
+    fn a_byte_rate_is_exact_over_seconds() {
+        for (per_second, record) in [(1_000, 65_536), (1_000_000, 65_536), (5_000_000, 300)] {
+            let mut rate = ByteRate::new(Time(0), per_second);
+            let (mut now, mut sent) = (Time(0), 0u64);
+            while now < Time(100_000) {
+                let wait = rate.wait(now);
+                now = now.plus(wait);
+                if wait == 0 {
+                    rate.spend(now, record);
+                    sent += record as u64;
+                }
+            }
+            let wanted = per_second * 100;
+            assert!(sent.abs_diff(wanted) <= wanted / 50 + record as u64, "{sent} of {wanted}");
+        }
+        assert_eq!(ByteRate::new(Time(0), 0).wait(Time(0)), 0);
+        let mut rate = ByteRate::new(Time(9), u64::MAX);
+        rate.spend(Time(3), usize::MAX);
+        assert!(rate.wait(Time(u64::MAX)) <= 1);
     }
 
     #[test]

@@ -15,9 +15,9 @@ use peerstage_core::{
     kinds::{Kind, table_as_markdown},
     lanes::Lanes,
     messages::{
-        Disconnect, GossipHeader, Hello, Inventory, InventoryItem, MessageId, Outgoing, Peers,
-        PeersRequest, Ping, RequestHeader, ResponseHeader, ResponseStatus, RoutedHeader, Signed,
-        Topic, ValidatorProof, validator_proof_message,
+        Disconnect, GossipHeader, Hello, Inventory, InventoryItem, MessageId, Outgoing, Pace,
+        Peers, PeersRequest, Ping, RequestHeader, ResponseHeader, ResponseStatus, RoutedHeader,
+        Signed, Topic, ValidatorProof, validator_proof_message,
     },
     reason::CloseReason,
     record::{Capabilities, NodeRecord, Roles, SignedRecord, ValidatorBinding},
@@ -97,6 +97,7 @@ fn hello() -> Hello {
             key: validator().public(),
             signature: validator().sign(Purpose::ValidatorSession, &NET, &proof),
         }),
+        pace: Pace { rate_factor: 2, bytes_per_second: 1_000 },
     }
 }
 
@@ -149,7 +150,7 @@ fn examples() -> String {
                 .unwrap(),
         ),
         (
-            "hello: agent `a/1`, record aa bb, height 702861, observed 1.2.3.4:5, metadata `x`: `yz`, validator proof of the node for the handshake hash 32 bytes 03",
+            "hello: agent `a/1`, record aa bb, height 702861, observed 1.2.3.4:5, metadata `x`: `yz`, validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second",
             encode(&hello()).unwrap(),
         ),
         (

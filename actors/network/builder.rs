@@ -333,8 +333,12 @@ impl Builder {
         let fatal = self.fatal.unwrap_or_else(|| {
             Fatal::new(|actor| tracing::error!(actor, "a core actor has died; restart the node"))
         });
+        let pace = super::settings::pace(&self.config);
+        let network_id = self.network;
+        let own =
+            OwnNode::new(keypair, self.validator, network_id, about, roles, capabilities, pace);
         Ok(RootParts {
-            own: OwnNode::new(keypair, self.validator, self.network, about, roles, capabilities),
+            own,
             config: self.config,
             blockchain: self.blockchain,
             consensus: self.consensus,

@@ -6,7 +6,7 @@ use actix::{Actor, Addr, Recipient};
 use actix_rt::ArbiterHandle;
 use peerstage_core::{
     address::Address,
-    config::Config,
+    config::{Config, Size},
     handshake::HandshakeConfig,
     kinds::KINDS,
     manager::{Manager, ManagerIdentity},
@@ -32,7 +32,7 @@ use crate::{
     events::Event,
     manager::{ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
     own::OwnNode,
-    peer::{Arrivals, Directory, FromPeer, PeerLinks, PeerTiming, SessionEvent},
+    peer::{Arrivals, ByteLimits, Directory, FromPeer, PeerLinks, PeerTiming, SessionEvent},
     peer_store::{PeerStore, Restored, restore},
     relay::{MessageRelay, Order, RelayInputs, RelayLinks},
     requests::{Ask, RequestDesk, RequestInputs, Servers},
@@ -351,6 +351,7 @@ impl Stage {
             },
             queue_bytes: self.config.limits.outbound_queue.as_usize(),
             budget_bytes: self.config.limits.inbound_queue.as_usize(),
+            limits: self.byte_limits(),
             links,
             sessions,
             clock: self.clock.clone(),
@@ -358,6 +359,14 @@ impl Stage {
             placement: self.placement.clone(),
             seeds: Mutex::new(ChaCha20Rng::from_seed(self.seed())),
         })
+    }
+
+    fn byte_limits(&self) -> ByteLimits {
+        let limits = &self.config.limits;
+        let upload = [limits.max_upload_rate, limits.max_upload_rate_per_peer];
+        let download = [limits.max_download_rate, limits.max_download_rate_per_peer];
+        let bytes = |sizes: [Size; 2]| sizes.map(|size| size.0);
+        ByteLimits::new(self.clock.now(), bytes(upload), bytes(download))
     }
 
     fn manager(

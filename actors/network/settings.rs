@@ -6,6 +6,7 @@ use peerstage_core::{
     handshake::PqPolicy,
     kinds::{KINDS, Kind},
     manager::ManagerConfig,
+    messages::Pace,
     relay::{EagerConfig, GossipConfig, PendingConfig, RelayConfig, RoutedConfig},
     requests::RequestConfig,
     scoring::{ScoringConfig, Thresholds, TrustConfig, Weights},
@@ -129,6 +130,21 @@ pub(super) fn requests(config: &Config) -> RequestConfig {
         serving_per_peer: count(config.limits.requests_per_peer),
         deadline_ms_max: sync.max(defaults.deadline_ms_max),
         ..defaults
+    }
+}
+
+/// What we tell each peer that we take from it: at most what we take from all.
+pub(super) fn pace(config: &Config) -> Pace {
+    let limits = &config.limits;
+    let bytes = [limits.max_download_rate, limits.max_download_rate_per_peer];
+    Pace {
+        rate_factor: u16::try_from(limits.rate_factor).unwrap_or(u16::MAX),
+        bytes_per_second: bytes
+            .map(|size| size.0)
+            .into_iter()
+            .filter(|rate| *rate > 0)
+            .min()
+            .unwrap_or(0),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod actor;
 mod directory;
+mod limits;
 mod link;
 mod outbox;
 mod reader;
@@ -33,6 +34,7 @@ use peerstage_core::{
 };
 
 pub use directory::Directory;
+pub use limits::ByteLimits;
 pub use link::{
     Arrival, Arrivals, FromPeer, Greeting, PeerLinks, PeerTiming, PeerUp, SessionEnd, SessionEvent,
     SessionGuard,
@@ -88,6 +90,8 @@ pub struct PeerParts {
     pub queue_bytes: usize,
     /// Bytes that may wait inside the node.
     pub budget_bytes: usize,
+    /// Bytes a second.
+    pub limits: ByteLimits,
     /// Where its messages go.
     pub links: PeerLinks,
     /// Tells the NetworkManager of the end, whatever happens.
@@ -137,12 +141,15 @@ impl Peer {
         let connection =
             Connection::new(now, parts.terms, &parts.hello, parts.nonce, &mut first_actions);
         let outbox = Outbox::new(now, parts.queue_bytes);
+        outbox.set_upload_rate(now, parts.limits.upload_per_peer());
         let writing = WriteState::new(now);
         let budget = ByteBudget::new(parts.budget_bytes);
         let (read, write) = tokio::io::split(io);
-        let reader = Reader::new(read, parts.opener, budget.clone(), parts.leftover);
+        let limit = parts.limits.reading(clock.clone());
+        let reader = Reader::new(read, parts.opener, budget.clone(), limit, parts.leftover);
+        let (limits, shared) = (parts.limits, Rc::clone(&writing));
         let writer =
-            Writer::new(write, parts.sealer, Rc::clone(&writing), outbox.clone(), clock.clone());
+            Writer::new(write, parts.sealer, shared, outbox.clone(), limits, clock.clone());
         Peer::create(|ctx| {
             <Self as StreamHandler<Arrived>>::add_stream(reader, ctx);
             <Self as StreamHandler<WriterNews>>::add_stream(writer, ctx);
@@ -211,6 +218,7 @@ impl Peer {
                 return self.say_goodbye(self.clock.now(), CloseReason::HandshakeFailed, 0);
             }
         };
+        self.outbox.set_pace(self.clock.now(), hello.pace);
         let greeting = Greeting {
             session: self.session,
             peer: self.remote,

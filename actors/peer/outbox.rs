@@ -11,7 +11,7 @@ use std::{
 use bytes::BytesMut;
 use peerstage_core::{
     lanes::{Lanes, Pushed},
-    messages::Outgoing,
+    messages::{Outgoing, Pace},
     time::Time,
 };
 
@@ -164,6 +164,21 @@ impl Outbox {
                 (pushed, queues.writer.take())
             }
         }
+    }
+
+    /// The receiver said how fast it takes messages.
+    pub fn set_pace(&self, now: Time, pace: Pace) {
+        self.lock().lanes.set_pace(now, pace);
+    }
+
+    /// Sends at most so many bytes a second, lane 0 apart; 0 is no limit.
+    pub fn set_upload_rate(&self, now: Time, bytes_per_second: u64) {
+        self.lock().lanes.set_upload_rate(now, bytes_per_second);
+    }
+
+    /// Holds all but lane 0 back until then.
+    pub fn hold(&self, until: Time) {
+        self.lock().lanes.hold(until);
     }
 
     /// Moves frames to the end of `text`, at most `limit` bytes.

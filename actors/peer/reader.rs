@@ -16,6 +16,7 @@ use futures_util::Stream;
 use peerstage_core::noise::{Opened, Opener, RECORD_HEADER_LEN, RECORD_LEN_MAX, TransportError};
 use tokio::io::{AsyncRead, ReadBuf, ReadHalf};
 
+use super::limits::ReadLimit;
 use crate::{shell::ByteBudget, transport::Io};
 
 /// The most one read takes from the socket, bytes: two full records. More would keep the other
@@ -102,6 +103,7 @@ pub(super) struct Reader {
     io: ReadHalf<Box<dyn Io>>,
     opener: Opener,
     budget: ByteBudget,
+    limit: Option<ReadLimit>,
     /// The start of a record whose rest has not come yet.
     tail: Vec<u8>,
     /// Bytes that came with the end of the handshake and are not looked at yet.
@@ -118,10 +120,11 @@ impl Reader {
         io: ReadHalf<Box<dyn Io>>,
         opener: Opener,
         budget: ByteBudget,
+        limit: Option<ReadLimit>,
         leftover: BytesMut,
     ) -> Self {
         let (tail, leftover) = (leftover.to_vec(), !leftover.is_empty());
-        Reader { io, opener, budget, tail, leftover, turn: 0, refused: None, ended: false }
+        Reader { io, opener, budget, limit, tail, leftover, turn: 0, refused: None, ended: false }
     }
 
     /// Reads behind the tail; how many bytes came.
@@ -175,6 +178,9 @@ impl Stream for Reader {
             return Poll::Ready(Some(Arrived::Refused(error)));
         }
         ready!(self.budget.poll_room(cx));
+        if let Some(limit) = &mut self.limit {
+            ready!(limit.poll_ready(cx));
+        }
         if self.turn >= TURN {
             self.turn = 0;
             cx.waker().wake_by_ref();
@@ -184,7 +190,8 @@ impl Stream for Reader {
         let kept = self.tail.len();
         // The handshake never leaves more than a buffer holds; a record's start never is more.
         let space = plain.buffer.bytes.get_mut(kept..).unwrap_or_default();
-        let space_len = space.len().min(READ_MAX);
+        let at_once = self.limit.as_ref().map_or(READ_MAX, ReadLimit::at_once);
+        let space_len = space.len().min(READ_MAX).min(at_once);
         let space = space.get_mut(..space_len).unwrap_or_default();
         let read = match ready!(self.poll_read(cx, space)) {
             Ok(read) => read,
@@ -193,6 +200,9 @@ impl Stream for Reader {
                 return Poll::Ready(Some(Arrived::Lost(error)));
             }
         };
+        if let Some(limit) = &mut self.limit {
+            limit.read(read);
+        }
         let tail = std::mem::take(&mut self.tail);
         if let Some(front) = plain.buffer.bytes.get_mut(..kept) {
             front.copy_from_slice(&tail);

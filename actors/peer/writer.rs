@@ -23,7 +23,7 @@ use peerstage_core::{
 };
 use tokio::io::{AsyncWrite, WriteHalf};
 
-use super::outbox::Outbox;
+use super::{limits::ByteLimits, outbox::Outbox};
 use crate::{clock::Clock, transport::Io};
 
 /// Sealed bytes that may wait for the socket before no more are sealed. Checked before each
@@ -89,6 +89,7 @@ pub(super) struct Writer {
     sealer: Sealer,
     state: Rc<RefCell<WriteState>>,
     outbox: Outbox,
+    limits: ByteLimits,
     clock: Clock,
     /// Sealed records; no memory while there are none.
     buffer: BytesMut,
@@ -109,6 +110,7 @@ impl Writer {
         sealer: Sealer,
         state: Rc<RefCell<WriteState>>,
         outbox: Outbox,
+        limits: ByteLimits,
         clock: Clock,
     ) -> Self {
         Writer {
@@ -116,6 +118,7 @@ impl Writer {
             sealer,
             state,
             outbox,
+            limits,
             clock,
             buffer: BytesMut::new(),
             bytes_out: metrics::counter!("peerstage_bytes_total", "direction" => "out"),
@@ -170,6 +173,7 @@ impl Writer {
         });
         while self.buffer.len() < WRITE_AHEAD {
             let outbox = &self.outbox;
+            outbox.hold(self.limits.upload_held_until(now));
             let sealed =
                 self.sealer.seal_with(&mut self.buffer, RECORD_MAX, |text| match &mut last {
                     Some(lanes) => lanes.fill(now, text, RECORD_MAX),
@@ -177,7 +181,7 @@ impl Writer {
                 });
             match sealed {
                 Ok(0) => break,
-                Ok(_) => {}
+                Ok(bytes) => self.limits.sent(now, bytes),
                 Err(_) => return Err(WriterNews::KeysUsedUp),
             }
         }

@@ -168,6 +168,21 @@ section! {
         /// Handshakes per second that may be begun by strangers, all together. Below Monad's
         /// 300; each costs up to 1 ms of CPU, so this is a fifth of a core.
         pub handshakes_per_second: u32 = 200, in 1 => 100_000;
+        /// How many times the rates of the table of kinds a peer may send to this node. Peers are
+        /// told, and send no faster. For chains with more messages than public ones have, and for
+        /// benchmarks; the rates are what keeps a flood from costing more than its share.
+        pub rate_factor: u32 = 1, in 1 => 10_000;
+        /// Bytes sent a second to all peers; 0 is no limit. Votes and proposals count, and are
+        /// never held back.
+        pub max_upload_rate: Size = Size(0), in Size(0) => Size::gib(1_000);
+        /// Bytes sent a second to one peer; 0 is no limit. As above.
+        pub max_upload_rate_per_peer: Size = Size(0), in Size(0) => Size::gib(1_000);
+        /// Bytes received a second from all peers; 0 is no limit. A node with a limit reads no
+        /// faster, and cuts nobody off for sending slowly.
+        pub max_download_rate: Size = Size(0), in Size(0) => Size::gib(1_000);
+        /// Bytes received a second from one peer; 0 is no limit. Peers are told, and hold back
+        /// everything but votes and proposals by themselves.
+        pub max_download_rate_per_peer: Size = Size(0), in Size(0) => Size::gib(1_000);
         /// Requests of one peer being answered at the same time. A guess.
         pub requests_per_peer: u32 = 16, in 1 => 10_000;
     }

@@ -10,7 +10,7 @@ use crate::{
     header::Header,
     identity::Keypair,
     lanes::Lanes,
-    messages::{GossipHeader, Topic, ValidatorProof},
+    messages::{GossipHeader, Pace, Topic, ValidatorProof},
 };
 
 const NET: NetworkId = NetworkId([1; 32]);
@@ -24,6 +24,7 @@ fn terms() -> Terms {
         ping_timeout: 10_000,
         idle_timeout: 60_000,
         hello_timeout: 5_000,
+        reads_slowly: false,
     }
 }
 
@@ -35,6 +36,7 @@ fn hello(validator: Option<ValidatorProof>) -> Hello {
         observed: "1.2.3.4:5".parse().unwrap(),
         metadata: Capped::default(),
         validator,
+        pace: Pace::default(),
     }
 }
 

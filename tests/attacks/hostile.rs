@@ -14,7 +14,7 @@ use peerstage::{
         identity::{Keypair, NetworkId, NodeId},
         kinds::Kind,
         lanes::{Lanes, plain},
-        messages::{Disconnect, GossipHeader, Hello, Outgoing, Topic},
+        messages::{Disconnect, GossipHeader, Hello, Outgoing, Pace, Topic},
         noise::{Opener, Sealer, StaticKey},
         reason::CloseReason,
         record::{Capabilities, NodeRecord, Roles},
@@ -321,6 +321,7 @@ pub(crate) fn hello(seed: u8, now: Time) -> Hello {
         observed: "127.0.0.1:1".parse().unwrap(),
         metadata: Capped::default(),
         validator: None,
+        pace: Pace::default(),
     }
 }
 

@@ -183,7 +183,7 @@ class Address:
         return str(ipaddress.ip_address(packed)), port
 
 
-U8, U32, U64 = Integer(1), Integer(4), Integer(8)
+U8, U16, U32, U64 = Integer(1), Integer(2), Integer(4), Integer(8)
 TIME = U64
 HASH = KEY = ID = Fixed(32)
 SIGNATURE = Fixed(64)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .blake3 import blake3
-from .encoding import (ADDRESS, ID, KEY, PROOF, SIGNATURE, TIME, U8, U32, U64, Bytes, Enumeration, Listing, Malformed,
+from .encoding import (ADDRESS, ID, KEY, PROOF, SIGNATURE, TIME, U8, U16, U32, U64, Bytes, Enumeration, Listing, Malformed,
                        Option, Pair, Structure, Text, decode)
 
 CONSENSUS, BLOCKS, CONTROL, TRANSACTIONS, BULK = range(5)
@@ -19,6 +19,8 @@ HELLO = Structure(
     observed=ADDRESS,
     metadata=Listing(Pair(Text(64), Text(256)), 16),
     validator=Option(PROOF),
+    rate_factor=U16,
+    bytes_per_second=U64,
 )
 RECORD = Structure(
     public_key=KEY,

@@ -97,6 +97,7 @@ class Peer:
         self.send(message("hello", {
             "agent": "second/1", "record": sign_record(local.identity_seed, local.network, record), "height": 0,
             "observed": self.remote_address, "metadata": [("written from", "docs/protocol.md")], "validator": proof,
+            "rate_factor": 1, "bytes_per_second": 0,
         }))
         first = self.receive()
         if first.kind.name == "disconnect":
