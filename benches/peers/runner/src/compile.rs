@@ -83,10 +83,30 @@ fn target_directory() -> Result<PathBuf> {
     Ok(path.into())
 }
 
-/// The first error of a compiler's output, with where it is.
+/// The first error of a compiler's output, with where it is in which crate.
 fn first_error(output: &str) -> String {
     let mut lines = output.lines().skip_while(|line| !line.starts_with("error"));
     let first = lines.next().unwrap_or("it does not build");
-    let place = lines.next().map(str::trim).filter(|line| line.starts_with("-->"));
-    place.map_or_else(|| first.to_owned(), |place| format!("{first} {place}"))
+    let place = lines.next().and_then(|line| line.trim().strip_prefix("--> "));
+    place.map_or_else(|| first.to_owned(), |place| format!("`{first}` in {}", in_crate(place)))
+}
+
+/// A path without where this machine keeps downloaded crates.
+fn in_crate(place: &str) -> &str {
+    let kept = place.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/'));
+    kept.map_or(place, |(_, rest)| rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_crate_and_no_machine() {
+        let output = "   Compiling x\nerror[E0283]: type annotations needed\n   \
+                      --> /home/me/.cargo/registry/src/index-1/some-0.6.9/src/a.rs:1:2\n";
+        let expected = "`error[E0283]: type annotations needed` in some-0.6.9/src/a.rs:1:2";
+        assert_eq!(first_error(output), expected);
+        assert_eq!(first_error("nothing known"), "it does not build");
+    }
 }

@@ -124,7 +124,7 @@ impl Member {
         Ok(())
     }
 
-    async fn pass(&self, from: Option<PeerId>, body: &Bytes) {
+    async fn pass(&mut self, from: Option<PeerId>, body: &Bytes) {
         for (peer, link) in &self.links {
             if Some(*peer) != from {
                 // A link that ended is reported by its stream.
