@@ -255,7 +255,9 @@ impl NetworkManager {
             }
             _ => self.machine.on_closed(now, id, closure, out),
         }
-        if !self.has_greeted()
+        // Looked at only while stopping: it goes through all sessions.
+        if self.stopping.is_some()
+            && !self.has_greeted()
             && let Some(done) = self.stopping.take()
         {
             let _ = done.send(());

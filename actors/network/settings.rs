@@ -127,6 +127,7 @@ pub(super) fn requests(config: &Config) -> RequestConfig {
     let defaults = RequestConfig::default();
     let sync = u32::try_from(config.timeouts.sync.as_millis()).unwrap_or(u32::MAX);
     RequestConfig {
+        cost_per_second: defaults.cost_per_second.saturating_mul(config.limits.rate_factor.into()),
         serving_per_peer: count(config.limits.requests_per_peer),
         deadline_ms_max: sync.max(defaults.deadline_ms_max),
         ..defaults

@@ -119,7 +119,8 @@ impl Relay {
         }
         let rest = SCAN.saturating_add(peer.cursor);
         peer.cursor = peer.cursor.saturating_add(SCAN);
-        for skip in (0..SCAN).chain(rest..rest.saturating_add(SCAN)) {
+        let bodies = self.table.bodies();
+        for skip in (0..SCAN).chain(rest..rest.saturating_add(SCAN)).take_while(|at| *at < bodies) {
             if items.len() >= ITEMS_MAX {
                 break;
             }

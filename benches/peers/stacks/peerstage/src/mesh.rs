@@ -40,12 +40,15 @@ pub async fn mesh(job: Job) -> Result<()> {
     for number in 0..count {
         tally.enter().await?;
         let body = message(number, size).into();
-        let network = &networks[number as usize % nodes];
-        if size >= BLOCK_FROM {
-            network.broadcast(Block(body)).await?;
-        } else {
-            network.broadcast(Transaction(body)).await?;
-        }
+        let network = networks[number as usize % nodes].clone();
+        // Ordered and not waited for, as the other stacks' publishing is.
+        actix_rt::spawn(async move {
+            if size >= BLOCK_FROM {
+                network.broadcast(Block(body)).await
+            } else {
+                network.broadcast(Transaction(body)).await
+            }
+        });
     }
     tally.finish(&job.control).await?;
     job.control.stopped().await

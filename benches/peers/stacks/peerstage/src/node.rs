@@ -35,6 +35,8 @@ fn limits(config: &mut Config) {
     config.network.max_inbound_per_group = 2_000;
     config.network.max_outbound_per_group = 1_000;
     config.network.max_half_open = 4_096;
+    // The table's rates are for public chains; here the machine is the limit.
+    config.limits.rate_factor = 10_000;
     config.limits.handshakes_per_second = 100_000;
     config.limits.requests_per_peer = 256;
 }

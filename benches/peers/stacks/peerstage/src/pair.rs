@@ -4,8 +4,7 @@ use anyhow::{Result, anyhow, ensure};
 use bytes::Bytes;
 use kit::{Arrivals, Job, Task, Window};
 use peerstage::{
-    Block, Builder, Inbound, Kind, Network, NodeId, Payload, PayloadError, Reply, Target, Topic,
-    Transaction, Verdict,
+    Builder, Inbound, Kind, Network, NodeId, Payload, PayloadError, Reply, Target, Topic, Verdict,
 };
 use tokio::sync::mpsc;
 
@@ -13,22 +12,24 @@ use crate::node::{builder, dial};
 
 /// What the server echoes.
 const ECHO: Topic = Topic(1);
-/// Messages from this size on are blocks, smaller ones are transactions.
-const BLOCK_FROM: usize = 64 * 1024;
+/// A message of the chain's own to one node, as the other stacks' messages are.
+struct Note<const TOPIC: u32>(Bytes);
 
-/// The receiver's acknowledgement: a message of the chain's own between two neighbours.
-struct Acknowledged(Bytes);
+/// What is counted.
+type Sent = Note<2>;
+/// The receiver's acknowledgement.
+type Acknowledged = Note<3>;
 
-impl Payload for Acknowledged {
+impl<const TOPIC: u32> Payload for Note<TOPIC> {
     const KIND: Kind = Kind::Custom;
-    const TOPIC: Topic = Topic(2);
+    const TOPIC: Topic = Topic(TOPIC);
 
     fn encode(&self) -> Bytes {
         self.0.clone()
     }
 
     fn decode(bytes: Bytes) -> Result<Self, PayloadError> {
-        Ok(Acknowledged(bytes))
+        Ok(Note(bytes))
     }
 }
 
@@ -39,11 +40,7 @@ pub async fn serve(job: Job) -> Result<()> {
     let (due, mut acknowledgements) = mpsc::channel(1_024);
     if let Task::Send { size, count, window } = task {
         let arrivals = Arrivals::new(count, size, window, control.clone());
-        builder = if size >= BLOCK_FROM {
-            counting::<Block>(builder, arrivals, due, |block| block.0.clone())
-        } else {
-            counting::<Transaction>(builder, arrivals, due, |transaction| transaction.0.clone())
-        };
+        builder = counting(builder, arrivals, due);
     }
     let network = builder.start().await?;
     let address = network.listening().first().ok_or_else(|| anyhow!("it listens nowhere"))?;
@@ -51,7 +48,7 @@ pub async fn serve(job: Job) -> Result<()> {
     let replying = network.clone();
     actix_rt::spawn(async move {
         while let Some((to, acknowledgement)) = acknowledgements.recv().await {
-            let _ = replying.send(to, Acknowledged(acknowledgement)).await;
+            let _ = replying.send(to, Note::<3>(acknowledgement)).await;
         }
     });
     control.started().await?;
@@ -59,14 +56,9 @@ pub async fn serve(job: Job) -> Result<()> {
 }
 
 /// The handler: counts, and orders an acknowledgement when one is due.
-fn counting<P: Payload>(
-    builder: Builder,
-    arrivals: Arrivals,
-    due: mpsc::Sender<(NodeId, Bytes)>,
-    body: fn(&P) -> Bytes,
-) -> Builder {
-    builder.on(move |inbound: Inbound<P>| {
-        if let Some(acknowledgement) = arrivals.arrived(&body(&inbound.payload)) {
+fn counting(builder: Builder, arrivals: Arrivals, due: mpsc::Sender<(NodeId, Bytes)>) -> Builder {
+    builder.on(move |inbound: Inbound<Sent>| {
+        if let Some(acknowledgement) = arrivals.arrived(&inbound.payload.0) {
             let _ = due.try_send((inbound.from, acknowledgement));
         }
         async { Verdict::Accept }
@@ -100,11 +92,7 @@ pub async fn drive(job: Job) -> Result<()> {
                 window.enter().await?;
                 message[..8].copy_from_slice(&number.to_be_bytes());
                 let body = Bytes::copy_from_slice(&message);
-                let sent = if size >= BLOCK_FROM {
-                    network.send(server, Block(body)).await?
-                } else {
-                    network.send(server, Transaction(body)).await?
-                };
+                let sent = network.send(server, Note::<2>(body)).await?;
                 ensure!(sent.queued == 1, "message {number} was not queued: {sent:?}");
             }
             control.stopped().await
