@@ -58,6 +58,8 @@ def meet(peer, seed, node_id, suite):
     peer.greet(validator_seed=seed)
     equal(peer.remote_hello["observed"], peer.stream.socket.getsockname()[:2], "where the node sees us")
     equal(peer.remote_record["capabilities"] & 3, 3, "the node's capabilities")
+    pace = peer.remote_hello["rate_factor"], peer.remote_hello["bytes_per_second"]
+    equal(pace, (1, 0), "the node's pace")
     proof = peer.remote_hello["validator"]
     equal(proof and proof[0], ed25519_public(NODE_VALIDATOR_SEED), "the node's validator")
     peer.await_ping()
