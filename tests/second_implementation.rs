@@ -88,9 +88,8 @@ impl Second {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
         let targets: Vec<_> = line.split_whitespace().map(ToOwned::to_owned).collect();
-        if targets.len() != 2 {
-            panic!("not two addresses but {line:?}: {}", self.errors());
-        }
+        let errors = if targets.len() == 2 { String::new() } else { self.errors() };
+        assert_eq!(targets.len(), 2, "the addresses: {line:?}: {errors}");
         targets
     }
 
