@@ -14,20 +14,35 @@ use std::{
     sync::OnceLock,
 };
 
+use peerstage::identity_file;
+use peerstage_core::identity::{Keypair, hex};
 use process::Node;
+use tempfile::TempDir;
 
 const NETWORK: &str = "second";
 
-/// A node that lets its two peers vote: their keys are those of `VALIDATOR_SEEDS` in `live.py`.
-/// It is no validator, so it relays votes only when their mode isn't validator-only.
-const FLAGS: [&str; 4] = [
-    "network.name=second",
-    "network.validators=\
-     884b8857f4eaa1613c61504db34d4beaf346517a0e31de3cddd4d9b4201d9d0b,\
-     a09aa5f47a6759802ff955f8dc2d2a14a5c99d23be97f864127ff9383455a4f0",
-    "relay.proposal=flood",
-    "relay.vote=flood",
-];
+/// The seeds of the validators: the node's, then those of its two peers, as `live.py` has them.
+const VALIDATOR_SEEDS: [[u8; 32]; 3] = [[0x20; 32], [0x21; 32], [0x22; 32]];
+
+/// A validator's node, so that it relays votes; it pushes a transaction to one peer, so that a few
+/// peers are enough to see announcements.
+fn start() -> (TempDir, Node) {
+    let folder = tempfile::tempdir().unwrap();
+    let validators = VALIDATOR_SEEDS.map(|seed| Keypair::from_seed(&seed));
+    identity_file::create(&folder.path().join("validator.key"), &validators[0]).unwrap();
+    let keys = validators.map(|validator| hex(&validator.public().0)).join(",");
+    let node = Node::start_in(
+        folder.path(),
+        &[
+            "network.name=second",
+            "node.role=validator",
+            "node.validator_key_file=validator.key",
+            &format!("network.validators={keys}"),
+            "relay.eager_transactions=1",
+        ],
+    );
+    (folder, node)
+}
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -68,17 +83,26 @@ impl Second {
         Second { child, out }
     }
 
-    /// The next line it prints.
-    fn line(&mut self) -> String {
+    /// The addresses it prints, one for each of its peers.
+    fn targets(&mut self) -> Vec<String> {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
-        line.trim().to_owned()
+        let targets: Vec<_> = line.split_whitespace().map(ToOwned::to_owned).collect();
+        let errors = if targets.len() == 2 { String::new() } else { self.errors() };
+        assert_eq!(targets.len(), 2, "the addresses: {line:?}: {errors}");
+        targets
     }
 
-    /// Waits for its end, which must be a good one. It gives up by itself when nothing comes for a minute.
-    fn succeed(mut self, node: &Node) {
+    /// Everything it says until its end.
+    fn errors(&mut self) -> String {
         let mut errors = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        errors
+    }
+
+    /// Waits for its end, which must be a good one. It gives up by itself (`DEADLINE_S` in `live.py`).
+    fn succeed(mut self, node: &Node) {
+        let errors = self.errors();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "the second implementation: {errors}\nthe node: {}", node.log());
     }
@@ -94,7 +118,7 @@ impl Drop for Second {
 #[test]
 fn the_second_implementation_dials_a_node() {
     for suite in ["hybrid", "classical"] {
-        let node = Node::start(&FLAGS);
+        let (_folder, node) = start();
         let target = format!("{}@{}", node.id(), node.address());
         Second::start(&["dial", &target, NETWORK, suite]).succeed(&node);
     }
@@ -103,12 +127,10 @@ fn the_second_implementation_dials_a_node() {
 #[test]
 fn a_node_dials_the_second_implementation() {
     for suite in ["hybrid", "classical"] {
-        let node = Node::start(&FLAGS);
+        let (_folder, node) = start();
         let mut second = Second::start(&["listen", &node.id(), NETWORK, suite]);
-        let targets = second.line();
-        assert_eq!(targets.split(' ').count(), 2, "{targets}");
-        for target in targets.split(' ') {
-            node.cli(&["connect", target]);
+        for target in second.targets() {
+            node.cli(&["connect", &target]);
         }
         second.succeed(&node);
     }

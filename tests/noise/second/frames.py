@@ -10,7 +10,8 @@ from .records import CAPACITY_BYTES
 
 FIRST, LAST = 1, 2
 _HEAD = struct.Struct("<BBH")
-_MESSAGE_HEAD = struct.Struct("<BBI")
+MESSAGE_HEAD = struct.Struct("<BBI")
+_HEADER_LIMIT_BYTES = 40
 FRAME_CAPACITY_BYTES = CAPACITY_BYTES - _HEAD.size
 
 
@@ -21,7 +22,7 @@ def frame(lane, flags, payload):
 def cut(item, payload_bytes=FRAME_CAPACITY_BYTES):
     """The frames of a message, each of at most this many bytes of payload but for the first one's heads."""
     header, body = encode(item)
-    head = _MESSAGE_HEAD.pack(item.kind.number, len(header), len(body)) + header
+    head = MESSAGE_HEAD.pack(item.kind.number, len(header), len(body)) + header
     room = max(0, payload_bytes - len(head))
     payloads = [head + body[:room]]
     payloads += [body[i:i + payload_bytes] for i in range(room, len(body), payload_bytes)]
@@ -40,10 +41,10 @@ class _Unfinished:
 
 
 def _begin(lane, payload):
-    if len(payload) < _MESSAGE_HEAD.size:
+    if len(payload) < MESSAGE_HEAD.size:
         raise Refused("protocol_error", "a first payload is cut short")
-    number, header_length, length = _MESSAGE_HEAD.unpack_from(payload)
-    end = _MESSAGE_HEAD.size + header_length
+    number, header_length, length = MESSAGE_HEAD.unpack_from(payload)
+    end = MESSAGE_HEAD.size + header_length
     if len(payload) < end:
         raise Refused("protocol_error", "a header is cut short")
     kind = BY_NUMBER.get(number)
@@ -53,7 +54,9 @@ def _begin(lane, payload):
         raise Refused("protocol_error", f"{kind.name} on lane {lane}")
     if length > kind.body_limit:
         raise Refused("protocol_error", f"a {kind.name} of {length} bytes")
-    return _Unfinished(kind, payload[_MESSAGE_HEAD.size:end], length, bytearray()), payload[end:]
+    if header_length > _HEADER_LIMIT_BYTES:
+        raise Refused("protocol_error", f"a header of {header_length} bytes")
+    return _Unfinished(kind, payload[MESSAGE_HEAD.size:end], length, bytearray()), payload[end:]
 
 
 class Assembler:
