@@ -25,6 +25,18 @@ use crate::{
     status::{PeerInfo, Status, Traffic},
 };
 
+/// The core actors of a node.
+pub(super) struct Actors {
+    pub(super) relay: Addr<MessageRelay>,
+    pub(super) requests: Addr<RequestDesk>,
+    pub(super) manager: Addr<NetworkManager>,
+    pub(super) scoring: Addr<PeerScoring>,
+    pub(super) store: Addr<PeerStore>,
+    pub(super) blockchain: Addr<BlockchainBridge>,
+    pub(super) consensus: Addr<ConsensusBridge>,
+    pub(super) monitoring: Addr<MonitoringBridge>,
+}
+
 /// A running network's insides. Only the composition root and the handle see it.
 pub(crate) struct Core {
     pub(super) node: NodeId,
@@ -42,14 +54,7 @@ pub(crate) struct Core {
     pub(super) asks: Intake<Ask>,
     pub(super) directory: Directory,
     pub(super) direct: Arc<DirectCounts>,
-    pub(super) relay: Addr<MessageRelay>,
-    pub(super) requests: Addr<RequestDesk>,
-    pub(super) manager: Addr<NetworkManager>,
-    pub(super) scoring: Addr<PeerScoring>,
-    pub(super) store: Addr<PeerStore>,
-    pub(super) blockchain: Addr<BlockchainBridge>,
-    pub(super) consensus: Addr<ConsensusBridge>,
-    pub(super) monitoring: Addr<MonitoringBridge>,
+    pub(super) actors: Actors,
     pub(super) events: Subscribe,
     pub(super) facts: Mutex<BTreeMap<String, String>>,
     pub(super) fatal: Fatal,
@@ -70,8 +75,9 @@ impl Core {
     }
 
     pub(super) async fn peers(&self, one: Option<NodeId>) -> Result<Vec<PeerInfo>, Stopped> {
-        let rows = self.manager.send(PeerQuery(one)).await?;
-        let scores = self.scoring.send(ScoresOf(rows.iter().map(|row| row.peer).collect())).await?;
+        let rows = self.actors.manager.send(PeerQuery(one)).await?;
+        let scores =
+            self.actors.scoring.send(ScoresOf(rows.iter().map(|row| row.peer).collect())).await?;
         let now = self.clock.now();
         let info = |(row, score): (crate::manager::PeerRow, crate::scoring::ScoreOf)| PeerInfo {
             peer: row.peer,
@@ -94,11 +100,11 @@ impl Core {
     }
 
     pub(super) async fn status(&self) -> Result<Status, Stopped> {
-        let report = self.manager.send(ManagerQuery).await?;
-        let mut counts = self.relay.send(CountsQuery).await?;
+        let report = self.actors.manager.send(ManagerQuery).await?;
+        let mut counts = self.actors.relay.send(CountsQuery).await?;
         self.direct.add_to(counts.kinds.entry(Kind::Custom).or_default());
-        let bans = self.scoring.send(Bans).await?;
-        let store = self.store.send(StoreQuery).await?;
+        let bans = self.actors.scoring.send(Bans).await?;
+        let store = self.actors.store.send(StoreQuery).await?;
         let now = self.clock.now();
         let healthy = store.ends_with("(healthy)");
         Ok(Status {
@@ -127,14 +133,14 @@ impl Core {
     /// Starts to ask every core actor for signs of life.
     pub(super) fn watch(&mut self) {
         let actors = vec![
-            ("monitoring", self.monitoring.clone().recipient()),
-            ("store", self.store.clone().recipient()),
-            ("blockchain", self.blockchain.clone().recipient()),
-            ("consensus", self.consensus.clone().recipient()),
-            ("relay", self.relay.clone().recipient()),
-            ("requests", self.requests.clone().recipient()),
-            ("manager", self.manager.clone().recipient()),
-            ("scoring", self.scoring.clone().recipient()),
+            ("monitoring", self.actors.monitoring.clone().recipient()),
+            ("store", self.actors.store.clone().recipient()),
+            ("blockchain", self.actors.blockchain.clone().recipient()),
+            ("consensus", self.actors.consensus.clone().recipient()),
+            ("relay", self.actors.relay.clone().recipient()),
+            ("requests", self.actors.requests.clone().recipient()),
+            ("manager", self.actors.manager.clone().recipient()),
+            ("scoring", self.actors.scoring.clone().recipient()),
         ];
         let watching = actix_rt::spawn(watch(self.pulse.clone(), actors, self.fatal.clone()));
         self.acceptors.push(watching.abort_handle());
@@ -157,7 +163,7 @@ impl Core {
 
     /// Ends every actor in order; the manager has said its goodbyes before.
     pub(super) async fn stop(&self) {
-        let _ = self.store.send(CloseStore).await;
+        let _ = self.actors.store.send(CloseStore).await;
         self.crash().await;
     }
 
@@ -173,27 +179,27 @@ impl Core {
 
     async fn halt(&self) {
         self.acceptors.iter().for_each(AbortHandle::abort);
-        let _ = self.manager.send(Stop).await;
-        let _ = self.relay.send(Stop).await;
-        let _ = self.requests.send(Stop).await;
-        let _ = self.scoring.send(Stop).await;
-        let _ = self.blockchain.send(Stop).await;
-        let _ = self.consensus.send(Stop).await;
-        let _ = self.store.send(Stop).await;
-        let _ = self.monitoring.send(Stop).await;
+        let _ = self.actors.manager.send(Stop).await;
+        let _ = self.actors.relay.send(Stop).await;
+        let _ = self.actors.requests.send(Stop).await;
+        let _ = self.actors.scoring.send(Stop).await;
+        let _ = self.actors.blockchain.send(Stop).await;
+        let _ = self.actors.consensus.send(Stop).await;
+        let _ = self.actors.store.send(Stop).await;
+        let _ = self.actors.monitoring.send(Stop).await;
     }
 
     /// Makes a core actor panic, by name; whether there is one of that name.
     pub(super) fn panic_in(&self, actor: &str) -> bool {
         let sent = match actor {
-            "relay" => self.relay.try_send(PanicNow),
-            "requests" => self.requests.try_send(PanicNow),
-            "manager" => self.manager.try_send(PanicNow),
-            "scoring" => self.scoring.try_send(PanicNow),
-            "store" => self.store.try_send(PanicNow),
-            "blockchain" => self.blockchain.try_send(PanicNow),
-            "consensus" => self.consensus.try_send(PanicNow),
-            "monitoring" => self.monitoring.try_send(PanicNow),
+            "relay" => self.actors.relay.try_send(PanicNow),
+            "requests" => self.actors.requests.try_send(PanicNow),
+            "manager" => self.actors.manager.try_send(PanicNow),
+            "scoring" => self.actors.scoring.try_send(PanicNow),
+            "store" => self.actors.store.try_send(PanicNow),
+            "blockchain" => self.actors.blockchain.try_send(PanicNow),
+            "consensus" => self.actors.consensus.try_send(PanicNow),
+            "monitoring" => self.actors.monitoring.try_send(PanicNow),
             _ => return false,
         };
         sent.is_ok()

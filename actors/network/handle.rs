@@ -121,7 +121,7 @@ impl Network {
         body: Bytes,
     ) -> Result<Delivery, SendError> {
         if kind.row().signed {
-            return self.core.consensus.send(Publish { kind, payload: body }).await?;
+            return self.core.actors.consensus.send(Publish { kind, payload: body }).await?;
         }
         self.order(None, kind, topic, body).await
     }
@@ -219,7 +219,7 @@ impl Network {
     /// # Errors
     /// [`Stopped`].
     pub async fn explain(&self, peer: NodeId) -> Result<Option<Explanation>, Stopped> {
-        Ok(self.core.scoring.send(Explain { peer }).await?)
+        Ok(self.core.actors.scoring.send(Explain { peer }).await?)
     }
 
     /// The chain's own judgement of a peer's behaviour.
@@ -227,7 +227,7 @@ impl Network {
     /// # Errors
     /// [`Stopped`].
     pub async fn report(&self, peer: NodeId, report: Report, why: &str) -> Result<(), Stopped> {
-        Ok(self.core.scoring.send(TellReport { peer, report, why: why.to_owned() }).await?)
+        Ok(self.core.actors.scoring.send(TellReport { peer, report, why: why.to_owned() }).await?)
     }
 
     /// How far a peer is trusted, 0 to 1.
@@ -235,7 +235,7 @@ impl Network {
     /// # Errors
     /// [`Stopped`].
     pub async fn trust(&self, peer: NodeId) -> Result<f64, Stopped> {
-        let scores = self.core.scoring.send(ScoresOf(vec![peer])).await?;
+        let scores = self.core.actors.scoring.send(ScoresOf(vec![peer])).await?;
         Ok(scores.first().map_or(0.0, |score| score.trust))
     }
 
@@ -244,7 +244,7 @@ impl Network {
     /// # Errors
     /// [`Stopped`].
     pub async fn bans(&self) -> Result<Vec<BanRecord>, Stopped> {
-        Ok(self.core.scoring.send(Bans).await?)
+        Ok(self.core.actors.scoring.send(Bans).await?)
     }
 
     /// Connects to an address and keeps at it.
@@ -252,7 +252,7 @@ impl Network {
     /// # Errors
     /// [`Stopped`].
     pub async fn connect(&self, target: PeerAddress) -> Result<(), Stopped> {
-        Ok(self.core.manager.send(Connect { target, bootstrap: false }).await?)
+        Ok(self.core.actors.manager.send(Connect { target, bootstrap: false }).await?)
     }
 
     /// Disconnects a peer and leaves it alone for a while; whether it was connected.
@@ -260,7 +260,7 @@ impl Network {
     /// # Errors
     /// [`Stopped`].
     pub async fn disconnect(&self, peer: NodeId) -> Result<bool, Stopped> {
-        Ok(self.core.manager.send(Disconnect { peer }).await?)
+        Ok(self.core.actors.manager.send(Disconnect { peer }).await?)
     }
 
     /// Bans a peer. Returns when the ban is on disk.
@@ -273,7 +273,7 @@ impl Network {
         why: &str,
         duration: Option<Duration>,
     ) -> Result<(), Stopped> {
-        Ok(self.core.scoring.send(Ban { peer, why: why.to_owned(), duration }).await?)
+        Ok(self.core.actors.scoring.send(Ban { peer, why: why.to_owned(), duration }).await?)
     }
 
     /// Lifts a ban; whether there was one.
@@ -281,7 +281,7 @@ impl Network {
     /// # Errors
     /// [`Stopped`].
     pub async fn unban(&self, peer: NodeId) -> Result<bool, Stopped> {
-        Ok(self.core.scoring.send(Unban { peer }).await?)
+        Ok(self.core.actors.scoring.send(Unban { peer }).await?)
     }
 
     /// Tells the network which validators there are; votes reach exactly these.
@@ -293,8 +293,8 @@ impl Network {
         validators: impl IntoIterator<Item = PublicKey>,
     ) -> Result<(), Stopped> {
         let set = SetValidators(validators.into_iter().collect());
-        self.core.relay.send(set.clone()).await?;
-        Ok(self.core.manager.send(set).await?)
+        self.core.actors.relay.send(set.clone()).await?;
+        Ok(self.core.actors.manager.send(set).await?)
     }
 
     /// Changes how a kind spreads, from now on.
@@ -305,7 +305,7 @@ impl Network {
         if kind.row().relay.is_none() {
             return Err(SendError::WrongKind(kind));
         }
-        Ok(self.core.relay.send(SetMode { kind, mode }).await?)
+        Ok(self.core.actors.relay.send(SetMode { kind, mode }).await?)
     }
 
     /// Publishes facts about the chain (its height, its head) in [`Status::chain`].
@@ -341,7 +341,7 @@ impl Network {
     pub async fn ready(&self, peers: usize) -> Result<(), Stopped> {
         let mut events = self.subscribe();
         loop {
-            if self.core.manager.send(PeerQuery(None)).await?.len() >= peers {
+            if self.core.actors.manager.send(PeerQuery(None)).await?.len() >= peers {
                 return self.core.catch_up().await;
             }
             let connected = |what: &What| matches!(what, What::PeerConnected { .. }).then_some(());
@@ -351,7 +351,7 @@ impl Network {
 
     /// Says goodbye to every peer, writes what is to be kept, and stops.
     pub async fn shutdown(&self) {
-        let goodbyes = self.core.manager.send(Shutdown);
+        let goodbyes = self.core.actors.manager.send(Shutdown);
         if tokio::time::timeout(self.core.shutdown_timeout, goodbyes).await.is_err() {
             tracing::warn!("some peers did not take our goodbye in time");
         }

@@ -6,6 +6,7 @@ mod handle;
 mod reach;
 mod root;
 mod settings;
+mod stage;
 
 pub use builder::{Builder, StartError};
 pub use handle::{Network, SendError, Stopped};

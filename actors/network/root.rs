@@ -1,59 +1,50 @@
 //! The composition root: makes the queues, starts the actors, connects them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use actix::{Actor, Addr, Recipient};
-use actix_rt::ArbiterHandle;
+use actix::{Actor, Addr};
 use peerstage_core::{
     address::Address,
-    config::{Config, Size},
-    handshake::HandshakeConfig,
-    kinds::KINDS,
+    config::Config,
     manager::{Manager, ManagerIdentity},
     relay::Relay,
     requests::Requests,
-    scoring::{BanRecord, ScoreRecord, Scoring},
+    scoring::Scoring,
 };
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
 use super::{
     StartError,
-    core::Core,
-    reach::{announced, background, listen, targets},
+    core::{Actors, Core},
+    reach::{announced, background, listen},
     settings,
+    stage::{Peers, Stage, start},
 };
 use crate::{
     bridge::{
-        BlockchainBridge, ConsensusBridge, DirectCounts, Handlers, JUDGE_QUEUE, Judge, Judged,
-        Judging, MonitoringBridge, Signing, Subscribe, Watching,
+        BlockchainBridge, ConsensusBridge, Handlers, JUDGE_QUEUE, Judge, Judged, Judging,
+        MonitoringBridge, Signing, Watching,
     },
     clock::Clock,
-    events::Event,
-    manager::{ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
+    manager::NetworkManager,
     own::OwnNode,
-    peer::{Arrivals, ByteLimits, Directory, FromPeer, PeerLinks, PeerTiming, SessionEvent},
+    peer::{Arrivals, Directory, FromPeer},
     peer_store::{PeerStore, Restored, restore},
     relay::{MessageRelay, Order, RelayInputs, RelayLinks},
     requests::{Ask, RequestDesk, RequestInputs, Servers},
     scoring::{OBSERVATIONS, Observation, PeerScoring, ScoringLinks},
-    shell::{Fatal, Intake, Ordered, Placement, Pulse, Queue, QueueStream, Workers},
+    shell::{Fatal, Intake, Ordered, Placement, Queue, QueueStream, Workers},
     store::{
         StoreBackend,
         writer::{QueueLimits, StoreWriter},
     },
-    transport::{Link, Transport},
+    transport::Transport,
 };
 
 /// Messages that may wait for the relay or the requests. Bytes are bounded by the peers'
 /// budgets; this bounds the count.
 const ARRIVALS: usize = 262_144;
-/// Peer exchange messages that may wait; peers send one a second.
-const EXCHANGE: usize = 256;
-/// Accepted connections that may wait for the manager, about a backlog.
-const ACCEPTED: usize = 128;
-/// Session events that may wait: two for each connection there can be, with room.
-const SESSIONS: usize = 65_536;
 /// Everything a node is made of, resolved.
 pub(crate) struct RootParts {
     pub(crate) config: Config,
@@ -70,36 +61,6 @@ pub(crate) struct RootParts {
     /// Whether the store is written on this thread, as in a simulation.
     pub(crate) inline: bool,
     pub(crate) listen: Vec<Address>,
-}
-
-/// Starts an actor on a thread; on the current one, at once.
-fn start<A: Actor<Context = actix::Context<A>> + Send>(
-    placement: &Placement,
-    arbiter: &ArbiterHandle,
-    actor: A,
-) -> actix::Addr<A> {
-    match placement {
-        Placement::Inline => actor.start(),
-        Placement::Threads { .. } => A::start_in_arbiter(arbiter, |_| actor),
-    }
-}
-
-/// Everything that several actors are made of.
-struct Stage {
-    config: Config,
-    own: Arc<OwnNode>,
-    clock: Clock,
-    workers: Workers,
-    fatal: Fatal,
-    placement: Placement,
-    seeds: ChaCha20Rng,
-    observations: Queue<Observation>,
-    verdicts: Queue<Judged>,
-    monitoring: Addr<MonitoringBridge>,
-    subscribers: Subscribe,
-    directory: Directory,
-    direct: Queue<Arrivals>,
-    direct_counts: Arc<DirectCounts>,
 }
 
 /// Starts a node on the current thread, which runs an actix system.
@@ -127,7 +88,7 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
         observations,
         verdicts,
         monitoring: monitoring.start(),
-        subscribers: events.clone(),
+        subscribers: events,
         directory: Directory::default(),
         direct,
         direct_counts: Arc::default(),
@@ -144,39 +105,12 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let (machine, scoring) = stage.machines(&listening, &own_addresses, &restored)?;
     let (manager, accepted) =
         stage.manager(machine, &peers, (gossip, questions), parts.transport, own_addresses);
-    let scores = (restored.bans, restored.scores);
-    let scoring = stage.scoring(scoring, &peers, &manager, observations_in, scores);
+    let scoring = stage.scoring(scoring, &peers, &manager, observations_in, restored);
     let acceptors = background(&stage.config, listeners, &accepted, &manager);
-    let mut core = Core {
-        node: stage.own.id(),
-        listening,
-        min_peers: usize::try_from(stage.config.network.min_peers).unwrap_or(usize::MAX),
-        request_timeout: stage.config.timeouts.request.as_duration(),
-        shutdown_timeout: stage.config.timeouts.shutdown.as_duration(),
-        own: stage.own,
-        clock: stage.clock.clone(),
-        started: stage.clock.now(),
-        from_peers,
-        orders,
-        asks,
-        directory: stage.directory,
-        direct: stage.direct_counts,
-        relay,
-        requests,
-        manager,
-        scoring,
-        store,
-        blockchain,
-        consensus,
-        monitoring: stage.monitoring,
-        events,
-        facts: Mutex::default(),
-        fatal: stage.fatal,
-        pulse: Pulse::new(stage.clock.clone()),
-        placement: stage.placement,
-        acceptors,
-        thread: Mutex::default(),
-    };
+    let monitoring = stage.monitoring.clone();
+    let actors =
+        Actors { relay, requests, manager, scoring, store, blockchain, consensus, monitoring };
+    let mut core = stage.finish(actors, listening, from_peers, (orders, asks), acceptors);
     // A simulated node shares its thread with all others: it hangs only if the world does.
     if !parts.inline {
         core.watch();
@@ -184,24 +118,7 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     Ok(core)
 }
 
-/// The actors that the manager and the scoring talk to.
-struct Peers {
-    relay: Addr<MessageRelay>,
-    requests: Addr<RequestDesk>,
-    store: Addr<PeerStore>,
-}
-
 impl Stage {
-    fn seed(&mut self) -> [u8; 32] {
-        let mut seed = [0u8; 32];
-        self.seeds.fill_bytes(&mut seed);
-        seed
-    }
-
-    fn events(&self) -> Recipient<Event> {
-        self.monitoring.clone().recipient()
-    }
-
     fn store(
         &self,
         backend: Box<dyn StoreBackend>,
@@ -327,101 +244,13 @@ impl Stage {
         Ok((machine, Scoring::new(settings::scoring(&self.config), now)?))
     }
 
-    fn opening(
-        &mut self,
-        transport: Arc<dyn Transport>,
-        links: PeerLinks,
-        sessions: Queue<SessionEvent>,
-    ) -> Arc<Opening> {
-        let (own, network) = (Arc::clone(&self.own), &self.config.network);
-        let policy = settings::post_quantum(&self.config);
-        let mut handshake =
-            HandshakeConfig::new(own.keypair.clone(), own.network).with_policy(policy);
-        handshake.timeout_ms = network.handshake_timeout.as_millis();
-        Arc::new(Opening {
-            transport,
-            own,
-            handshake,
-            connection_timeout: network.connection_timeout.as_millis(),
-            timing: PeerTiming {
-                ping_interval: network.ping_interval.as_millis(),
-                ping_timeout: network.ping_timeout.as_millis(),
-                idle_timeout: network.idle_timeout.as_millis(),
-                write_timeout: network.write_timeout.as_millis(),
-            },
-            queue_bytes: self.config.limits.outbound_queue.as_usize(),
-            budget_bytes: self.config.limits.inbound_queue.as_usize(),
-            limits: self.byte_limits(),
-            links,
-            sessions,
-            clock: self.clock.clone(),
-            workers: self.workers.clone(),
-            placement: self.placement.clone(),
-            seeds: Mutex::new(ChaCha20Rng::from_seed(self.seed())),
-        })
-    }
-
-    fn byte_limits(&self) -> ByteLimits {
-        let limits = &self.config.limits;
-        let upload = [limits.max_upload_rate, limits.max_upload_rate_per_peer];
-        let download = [limits.max_download_rate, limits.max_download_rate_per_peer];
-        let bytes = |sizes: [Size; 2]| sizes.map(|size| size.0);
-        ByteLimits::new(self.clock.now(), bytes(upload), bytes(download))
-    }
-
-    fn manager(
-        &mut self,
-        machine: Manager,
-        peers: &Peers,
-        (gossip, requests): (Queue<FromPeer>, Queue<FromPeer>),
-        transport: Arc<dyn Transport>,
-        own_addresses: Vec<Address>,
-    ) -> (Addr<NetworkManager>, Queue<Link>) {
-        let (exchange, exchange_in) = Queue::new("exchange", EXCHANGE);
-        let (sessions, sessions_in) = Queue::<SessionEvent>::new("sessions", SESSIONS);
-        let (accepted, accepted_in) = Queue::<Link>::new("accepted", ACCEPTED);
-        let links = PeerLinks {
-            network: self.own.network,
-            gossip,
-            requests,
-            exchange,
-            direct: self.direct.clone(),
-            body_limits: KINDS.map(|row| self.config.body_max(row.kind)),
-            observations: self.observations.clone(),
-        };
-        let opening = self.opening(transport, links, sessions);
-        let relay = peers.relay.clone();
-        let actor = NetworkManager::new(ManagerParts {
-            machine,
-            opening,
-            links: ManagerLinks {
-                relay_records: relay.recipient(),
-                observations: self.observations.clone(),
-                store: peers.store.clone().recipient(),
-                events: self.events(),
-            },
-            inputs: ManagerInputs {
-                sessions: sessions_in,
-                exchange: exchange_in,
-                accepted: accepted_in,
-            },
-            bootstrap: targets(&self.config.network.bootstrap),
-            persistent: targets(&self.config.network.persistent_peers),
-            own: Arc::clone(&self.own),
-            own_addresses,
-            clock: self.clock.clone(),
-            lifeline: self.fatal.lifeline("manager"),
-        });
-        (actor.start(), accepted)
-    }
-
     fn scoring(
         &self,
         machine: Scoring,
         peers: &Peers,
         manager: &Addr<NetworkManager>,
         observations: QueueStream<Observation>,
-        restored: (Vec<BanRecord>, Vec<ScoreRecord>),
+        restored: Restored,
     ) -> Addr<PeerScoring> {
         let links = ScoringLinks {
             relay: peers.relay.clone().recipient(),
@@ -431,6 +260,7 @@ impl Stage {
             events: self.events(),
         };
         let (clock, lifeline) = (self.clock.clone(), self.fatal.lifeline("scoring"));
-        PeerScoring::new(machine, links, observations, restored, clock, lifeline).start()
+        let known = (restored.bans, restored.scores);
+        PeerScoring::new(machine, links, observations, known, clock, lifeline).start()
     }
 }

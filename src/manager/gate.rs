@@ -100,7 +100,8 @@ impl Gate {
             }
         }
         let seldom = !exempt && self.groups.get(&group).is_some_and(|used| used.is_seldom(now));
-        if !self.shared.take(now) && !(seldom && self.kept.take(now)) {
+        let begins = self.shared.take(now) || (seldom && self.kept.take(now));
+        if !begins {
             return Err(CloseReason::RateLimited);
         }
         if let Some(used) = self.groups.get_mut(&group) {

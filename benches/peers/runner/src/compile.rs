@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn an_error_names_the_crate_and_no_machine() {
         let output = "   Compiling x\nerror[E0283]: type annotations needed\n   \
-                      --> /home/me/.cargo/registry/src/index-1/some-0.6.9/src/a.rs:1:2\n";
+                      --> CARGO_HOME/registry/src/index-1/some-0.6.9/src/a.rs:1:2\n";
         let expected = "`error[E0283]: type annotations needed` in some-0.6.9/src/a.rs:1:2";
         assert_eq!(first_error(output), expected);
         assert_eq!(first_error("nothing known"), "it does not build");
