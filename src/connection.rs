@@ -32,6 +32,8 @@ const RECORDS_BURST: u32 = 40_000;
 const RECORDS_PER_SECOND: u32 = 20_000;
 /// How long an unfinished message may take before its speed is looked at (attack row 5).
 const TRICKLE_GRACE_MS: Millis = 10_000;
+/// How often a node that reads slowly pings within the time that an answer may take.
+const PINGS_A_TIMEOUT: Millis = 3;
 /// The slowest a connection may be while a message is unfinished, bytes per second (row 5).
 const TRICKLE_FLOOR: u64 = 16 * 1024;
 
@@ -46,7 +48,8 @@ pub struct Terms {
     pub handshake_hash: [u8; 32],
     /// Time between pings, ms.
     pub ping_interval: Millis,
-    /// How long an answer to a ping may take, ms.
+    /// How long the peer may send nothing at all once it was pinged, ms. What it sends instead of
+    /// the answer shows that it lives: the answer waits behind it where bytes are limited.
     pub ping_timeout: Millis,
     /// How long the peer may send nothing at all, ms.
     pub idle_timeout: Millis,
@@ -222,7 +225,7 @@ impl Connection {
         }
         let hello = (!self.greeted).then(|| self.started.plus(self.terms.hello_timeout));
         let ping = match self.ping {
-            Some((_, sent)) => sent.plus(self.terms.ping_timeout),
+            Some((_, sent)) => self.unanswered(sent).min(self.repeat_at(sent)),
             None => self.next_ping,
         };
         let idle = self.last_heard.plus(self.terms.idle_timeout);
@@ -251,11 +254,25 @@ impl Connection {
             return self.end(End::Idle, out);
         }
         match self.ping {
-            Some((_, sent)) if now >= sent.plus(self.terms.ping_timeout) => {
-                self.end(End::PingTimeout, out);
-            }
+            Some((_, sent)) if now >= self.unanswered(sent) => self.end(End::PingTimeout, out),
+            Some((_, sent)) if now >= self.repeat_at(sent) => self.send_ping(now, out),
             None if now >= self.next_ping => self.send_ping(now, out),
             _ => {}
+        }
+    }
+
+    /// When a ping that is not answered ends the connection.
+    fn unanswered(&self, sent: Time) -> Time {
+        sent.max(self.last_heard).plus(self.terms.ping_timeout)
+    }
+
+    /// Whoever reads slowly hears the answer late, and the other's pings too: it says that it
+    /// lives by pinging again.
+    fn repeat_at(&self, sent: Time) -> Time {
+        if self.terms.reads_slowly {
+            sent.plus((self.terms.ping_timeout / PINGS_A_TIMEOUT).max(1))
+        } else {
+            Time(u64::MAX)
         }
     }
 

@@ -3,8 +3,9 @@
 //! Lane 0 (votes, proposals) goes first, within [`CONSENSUS_RUN`] bytes; the other lanes share
 //! what is left by weight (deficit round robin, Shreedhar and Varghese 1995, section 3), so that
 //! none starves. Every kind is paced to the rate the receiver allows, so that an honest sender is
-//! never mistaken for a flood, and to the bytes a second that both sides allow. Votes count
-//! towards those too, and never wait for them.
+//! never mistaken for a flood, and to the bytes a second that both sides allow. Votes and what
+//! keeps the connection (greeting, pings, goodbye) count towards those too, and never wait for
+//! them.
 //!
 //! # Security
 //! Provided: bytes waiting are bounded by kind and in total, whatever the peer does not read; what
@@ -130,10 +131,22 @@ impl Lanes {
         }
         self.account(message.kind, size);
         if let Some(queue) = self.queues.get_mut(row.lane as usize) {
-            queue.push_back(message);
+            if keeps_connection(message.kind) {
+                let ahead = queue.iter().take_while(|other| keeps_connection(other.kind)).count();
+                queue.insert(ahead, message);
+            } else {
+                queue.push_back(message);
+            }
             self.waiting |= 1 << row.lane as u8;
         }
         if dropped == 0 { Pushed::Queued } else { Pushed::QueuedDropping(dropped) }
+    }
+
+    /// Whether something other than votes could go now, were it not held.
+    #[must_use]
+    pub fn wants_share(&self, now: Time) -> bool {
+        let wants = |lane| self.lane_wait_unheld(lane, now) == Some(0);
+        self.waiting & !1 != 0 && (1..LANES).any(wants)
     }
 
     /// Whether a message would be queued now without pushing out another.
@@ -152,7 +165,10 @@ impl Lanes {
             let Some(lane) = self.next_lane(now) else { return };
             // A frame of a shared lane is no longer than what its lane may send in this turn.
             let share = match self.deficit.get(lane) {
-                Some(deficit) if lane != 0 => (*deficit).max(FRAME_HEADER + FRAME_MIN),
+                Some(deficit) if lane != 0 => {
+                    let at_once = self.rates.iter().map(ByteRate::at_once).min();
+                    (*deficit).min(at_once.unwrap_or(usize::MAX)).max(FRAME_HEADER + FRAME_MIN)
+                }
                 _ => room,
             };
             let written = self.write_frame(lane, out, room.min(share));
@@ -237,6 +253,11 @@ impl Lanes {
 
     /// How long the lane's next message must wait, ms; `None` if nothing waits there.
     fn lane_wait(&self, lane: usize, now: Time) -> Option<u64> {
+        let held = if self.never_waits(lane) { 0 } else { self.held_until.since(now) };
+        self.lane_wait_unheld(lane, now).map(|wait| wait.max(held))
+    }
+
+    fn lane_wait_unheld(&self, lane: usize, now: Time) -> Option<u64> {
         if self.waiting & (1 << lane) == 0 {
             return None;
         }
@@ -248,13 +269,20 @@ impl Lanes {
         Some(bucket.max(self.rate_wait(lane, now)))
     }
 
-    /// How long the bytes a second keep a lane waiting, ms. Votes never wait for them.
+    /// Votes never wait for bytes a second, nor does what keeps the connection, or the message
+    /// of its lane that was begun before it.
+    fn never_waits(&self, lane: usize) -> bool {
+        let next = self.queues.get(lane).and_then(VecDeque::front);
+        lane == 0 || next.is_some_and(|message| keeps_connection(message.kind))
+    }
+
+    /// How long the bytes a second keep a lane waiting, ms.
     fn rate_wait(&self, lane: usize, now: Time) -> u64 {
-        if lane == 0 {
+        if self.never_waits(lane) {
             return 0;
         }
         let [theirs, ours] = &self.rates;
-        theirs.wait(now).max(ours.wait(now)).max(self.held_until.since(now))
+        theirs.wait(now).max(ours.wait(now))
     }
 
     fn is_ready(&self, lane: usize, now: Time) -> bool {
@@ -342,6 +370,11 @@ impl Lanes {
         }
         FRAME_HEADER + head + piece
     }
+}
+
+/// Without these in time the connection ends.
+fn keeps_connection(kind: Kind) -> bool {
+    matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::Disconnect)
 }
 
 fn buckets(now: Time, factor: u16) -> [TokenBucket; KINDS.len()] {

@@ -62,6 +62,15 @@ pub struct ByteRate {
 
 /// How much may be sent at once after a pause: so many milliseconds' worth.
 const PAUSE_MS: u64 = 50;
+/// What was sent too much is waited for this long at most, ms: what is never held back (votes)
+/// may be more than the limit for hours, and the rest must not wait for hours afterwards.
+const DEBT_MS: u64 = 1_000;
+/// Or for these bytes, two records: whoever has just sent one waits for all of it.
+const DEBT_BYTES: u64 = 128 * 1024;
+/// The most that is sent or read in one go: so many parts of a second's worth, so that no wait is
+/// long, and at least so many bytes.
+const GOES_PER_SECOND: u64 = 20;
+const GO_MIN: u64 = 4 * 1024;
 
 impl ByteRate {
     /// A limit of so many bytes a second; 0 is no limit.
@@ -84,9 +93,28 @@ impl ByteRate {
     pub fn spend(&mut self, now: Time, bytes: usize) {
         if self.per_second > 0 {
             let spent = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(1_000);
-            self.balance = self.balance_at(now).saturating_sub(spent);
+            let debt_max =
+                self.per_second.saturating_mul(DEBT_MS).saturating_add(DEBT_BYTES * 1_000);
+            let least = i64::try_from(debt_max).map_or(i64::MIN, |debt| -debt);
+            self.balance = self.balance_at(now).saturating_sub(spent).max(least);
             self.filled = self.filled.max(now);
         }
+    }
+
+    /// How much may go at once, bytes.
+    #[must_use]
+    pub fn at_once(&self) -> usize {
+        match self.per_second {
+            0 => usize::MAX,
+            rate => usize::try_from((rate / GOES_PER_SECOND).max(GO_MIN)).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// How long so many bytes take, ms.
+    #[must_use]
+    pub fn takes(&self, bytes: usize) -> Millis {
+        let thousandths = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000);
+        thousandths.checked_div(self.per_second).unwrap_or(0)
     }
 
     /// The limit, bytes a second; 0 is none.

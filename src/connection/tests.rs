@@ -215,7 +215,40 @@ fn a_trickling_record_is_cut_off() {
     let mut scene = Scene::greeted(None);
     scene.connection.on_partial_record(Time(20), 100, true);
     scene.connection.on_partial_record(Time(30), 0, false);
-    assert_eq!(scene.connection.deadline(), Some(Time(10_010)), "the ping's, nothing trickles");
+    assert_eq!(scene.connection.deadline(), Some(Time(10_030)), "the ping's, nothing trickles");
+}
+
+/// The answer waits behind what a limit lets through slowly; the peer is not dead.
+#[test]
+fn a_peer_that_sends_something_else_than_the_answer_lives() {
+    let mut scene = Scene::greeted(None);
+    for second in 1..60u64 {
+        scene.connection.on_partial_record(Time(1_000 * second), 20_000, false);
+        assert!(scene.connection.deadline().unwrap() > Time(1_000 * second));
+    }
+    assert_eq!(scene.wakes(), (Time(69_000), vec![Action::End(End::PingTimeout)]));
+}
+
+/// The other's pings arrive late here, so ours show it that we live.
+#[test]
+fn a_node_that_reads_slowly_pings_again_without_an_answer() {
+    let terms = Terms { reads_slowly: true, ..terms() };
+    let mut connection = Connection::new(Time(0), terms, &hello(None), 0, &mut Vec::new());
+    let mut out = Vec::new();
+    let mut lanes = Lanes::new(Time(0), 1 << 20);
+    lanes.push(plain(Kind::Hello, encode(&hello(None)).unwrap()));
+    let mut record = BytesMut::new();
+    lanes.fill(Time(0), &mut record, RECORD_MAX);
+    connection.on_record(Time(0), &record, &mut out);
+    let mut pings = 0;
+    for _ in 0..6 {
+        let now = connection.deadline().unwrap();
+        out.clear();
+        connection.on_deadline(now, &mut out);
+        connection.on_partial_record(now, 4_096, true);
+        pings += out.iter().filter(|action| matches!(action, Action::Send(_))).count();
+    }
+    assert_eq!(pings, 6);
 }
 
 #[test]

@@ -76,6 +76,93 @@ fn the_shares_of_saturated_lanes_follow_their_weights() {
     assert!(records >= lower && records <= lower * 2, "the block took {records} records");
 }
 
+/// Bytes of each lane's messages in so many seconds at a limit of 1 MB a second, while every lane
+/// but the votes' always has something to send, and votes use `votes` bytes a second.
+fn shares(seconds: u64, votes: usize) -> [usize; LANES] {
+    const RATE: u64 = 1_000_000;
+    let mut lanes = Lanes::new(Time(0), 64 * MIB);
+    lanes.set_upload_rate(Time(0), RATE);
+    let mut assembler = Assembler::default();
+    let mut bytes = [0; LANES];
+    for ms in 0..seconds * 1000 {
+        for (kind, size) in [
+            (Kind::Block, 300_000),
+            (Kind::Have, 16 * 1024),
+            (Kind::Transaction, 250),
+            (Kind::Request, 100_000),
+        ] {
+            while lanes.has_room(&message(kind, size)) {
+                lanes.push(message(kind, size));
+            }
+        }
+        if ms % 100 == 0 {
+            (0..votes / 10 / 1_000).for_each(|_| drop(lanes.push(message(Kind::Vote, 1_000))));
+        }
+        let now = Time(ms);
+        for message in received(&mut assembler, record(&mut lanes, now)) {
+            bytes[message.kind.row().lane as usize] += message.body.len();
+        }
+    }
+    bytes
+}
+
+/// Blocks 8, control 4, transactions 4, bulk 2, of what the limit and the votes leave.
+#[test]
+fn saturated_lanes_share_a_limit_by_weight() {
+    for votes in [0, 300_000] {
+        let bytes = shares(20, votes);
+        let left = 20 * (1_000_000 - votes);
+        for (lane, weight) in [(1, 8), (2, 4), (3, 4), (4, 2)] {
+            let (got, wanted) = (bytes[lane], left * weight / 18);
+            assert!(got.abs_diff(wanted) <= wanted / 10, "lane {lane}: {got}, not {wanted}");
+        }
+        assert!(bytes[0].abs_diff(20 * votes) <= votes / 10, "{} bytes of votes", bytes[0]);
+    }
+}
+
+/// The other side takes a node for dead whose pings wait behind what a low limit holds back.
+#[test]
+fn a_ping_goes_in_front_of_what_a_limit_holds_back() {
+    let mut lanes = Lanes::new(Time(0), 64 * MIB);
+    lanes.set_upload_rate(Time(0), 10_000);
+    let mut assembler = Assembler::default();
+    lanes.push(message(Kind::Block, MIB));
+    (0..10).for_each(|_| drop(lanes.push(message(Kind::Have, 16 * 1024))));
+    for ms in 0..5_000 {
+        received(&mut assembler, record(&mut lanes, Time(ms)));
+    }
+    lanes.hold(Time(60_000));
+    lanes.push(message(Kind::Ping, 8));
+    lanes.push(message(Kind::Disconnect, 8));
+    let mut kinds = Vec::new();
+    for message in received(&mut assembler, record(&mut lanes, Time(5_000))) {
+        kinds.push(message.kind);
+    }
+    // The one that was begun is finished first: lanes hold whole messages, in order.
+    assert_eq!(kinds, [Kind::Have, Kind::Ping, Kind::Disconnect]);
+    assert_eq!(received(&mut assembler, record(&mut lanes, Time(5_001))), []);
+}
+
+/// Votes alone may be more than the limit. What is behind them waits until they are fewer, and
+/// not for as long again as they were many.
+#[test]
+fn what_votes_took_too_much_is_soon_forgiven() {
+    let mut lanes = Lanes::new(Time(0), 64 * MIB);
+    lanes.set_upload_rate(Time(0), 100_000);
+    lanes.push(message(Kind::Block, 1_000));
+    let mut now = Time(0);
+    for _ in 0..600 {
+        (0..200).for_each(|_| drop(lanes.push(message(Kind::Vote, 1_000))));
+        while lanes.ready_at(now) == Some(now) {
+            record(&mut lanes, now);
+        }
+        now = now.plus(1_000);
+    }
+    lanes.push(message(Kind::Block, 1_000));
+    let ready = lanes.ready_at(now).expect("a block waits");
+    assert!(ready.since(now) <= 3_000, "it waits for {} ms more", ready.since(now));
+}
+
 #[test]
 fn a_sender_paces_itself_to_what_the_receiver_allows() {
     let mut lanes = Lanes::new(Time(0), 16 * MIB);
