@@ -1,5 +1,5 @@
 //! The admin interface of a real node: every route, and every way in that must be shut.
-#![allow(clippy::unwrap_used, reason = "what fails here is the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here is the test")]
 
 #[path = "admin/openapi.rs"]
 mod openapi;

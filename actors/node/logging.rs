@@ -47,6 +47,15 @@ const SUMMARY: &str = "peerstage::log";
 /// How often what was left out is summed up.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Sums up when it is dropped: what was left out in the last second is said too.
+struct Summary(LogLimiter);
+
+impl Drop for Summary {
+    fn drop(&mut self) {
+        self.0.sum_up();
+    }
+}
+
 /// Lets so many lines of one kind through each second.
 #[derive(Clone)]
 pub struct LogLimiter {
@@ -130,16 +139,22 @@ impl LogLimiter {
         LogLimiter { per_second, clock, windows: Arc::default(), left_out: Arc::default() }
     }
 
-    /// Says once a second how many lines were left out, for as long as it is polled.
+    /// Says once a second how many lines were left out, for as long as it is polled, and a last
+    /// time when it is dropped.
     pub async fn summarise(self) {
+        let summary = Summary(self);
         let mut interval = tokio::time::interval(SUMMARY_INTERVAL);
         loop {
             interval.tick().await;
-            let lines = self.left_out.swap(0, Ordering::Relaxed);
-            if lines > 0 {
-                metrics::counter!("peerstage_log_left_out_total").increment(lines);
-                tracing::warn!(target: SUMMARY, lines, "lines left out of the log");
-            }
+            summary.0.sum_up();
+        }
+    }
+
+    fn sum_up(&self) {
+        let lines = self.left_out.swap(0, Ordering::Relaxed);
+        if lines > 0 {
+            metrics::counter!("peerstage_log_left_out_total").increment(lines);
+            tracing::warn!(target: SUMMARY, lines, "lines left out of the log");
         }
     }
 

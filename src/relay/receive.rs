@@ -199,8 +199,8 @@ impl Relay {
             State::Accepted => {
                 let late = now.since(at) > self.config.late_ms;
                 let delivery = if late { Delivery::Late } else { Delivery::Duplicate };
-                // What it sends again unasked earns nothing, unless it is late as well.
-                if let Some(slot) = slot.filter(|_| !repeated || delivery == Delivery::Late) {
+                // What it sends again unasked earns nothing.
+                if let Some(slot) = slot.filter(|_| !repeated) {
                     self.credit(slot, kind, delivery);
                 }
                 return None;
