@@ -141,11 +141,6 @@ impl Control {
         Ok(())
     }
 
-    /// A fact for the table beside CPU time and memory.
-    pub fn fact(&self, name: &str, value: f64) {
-        say(&format!("fact {name} {value}"));
-    }
-
     /// Waits for the end of the measured phase and reports what it used.
     ///
     /// # Errors

@@ -85,7 +85,7 @@ pub const CASES: [Case; 12] = [
     Case {
         name: "request-1",
         about: "256 B there and back, one at a time",
-        task: request(1_000, 1),
+        task: request(4_000, 1),
         figure: Figure::MicrosPerUnit,
         unit: "round trip",
     },

@@ -24,7 +24,7 @@ pub fn builder(variant: &str) -> Result<Builder> {
     Ok(builder)
 }
 
-/// Room for a thousand peers from one address, and no search for more peers.
+/// Room for a thousand peers from one address, no search for more peers, and no pace.
 fn limits(config: &mut Config) {
     config.network.max_peers = 2_000;
     config.network.max_inbound = 2_000;
@@ -39,6 +39,7 @@ fn limits(config: &mut Config) {
     config.limits.rate_factor = 10_000;
     config.limits.handshakes_per_second = 100_000;
     config.limits.requests_per_peer = 256;
+    config.limits.rate_factor = 10_000;
 }
 
 /// Connects to an address and keeps at it.
