@@ -39,7 +39,6 @@ fn limits(config: &mut Config) {
     config.limits.rate_factor = 10_000;
     config.limits.handshakes_per_second = 100_000;
     config.limits.requests_per_peer = 256;
-    config.limits.rate_factor = 10_000;
 }
 
 /// Connects to an address and keeps at it.
