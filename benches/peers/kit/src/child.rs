@@ -141,11 +141,6 @@ impl Control {
         Ok(())
     }
 
-    /// A fact for the table beside CPU time and memory.
-    pub fn fact(&self, name: &str, value: f64) {
-        say(&format!("fact {name} {value}"));
-    }
-
     /// Waits for the end of the measured phase and reports what it used.
     ///
     /// # Errors
@@ -190,18 +185,22 @@ pub fn finish(result: Result<()>) -> ExitCode {
     std::process::exit(0)
 }
 
-/// Runs a job on tokio's multi-threaded runtime with its default settings.
+/// Runs a job on tokio's multi-threaded runtime with its default settings, as a task of it: what
+/// runs in `block_on` itself is on another thread than the stack's tasks, and pays for each wake-up.
 pub fn on_tokio<F, Fut>(run: F) -> ExitCode
 where
     F: FnOnce(Job) -> Fut,
-    Fut: Future<Output = Result<()>>,
+    Fut: Future<Output = Result<()>> + Send + 'static,
 {
     let job = match Job::from_arguments() {
         Ok(job) => job,
         Err(error) => return finish(Err(error)),
     };
     match tokio::runtime::Runtime::new() {
-        Ok(runtime) => finish(runtime.block_on(run(job))),
+        Ok(runtime) => {
+            let task = runtime.spawn(run(job));
+            finish(runtime.block_on(task).unwrap_or_else(|error| Err(error.into())))
+        }
         Err(error) => finish(Err(error.into())),
     }
 }

@@ -85,7 +85,7 @@ pub const CASES: [Case; 12] = [
     Case {
         name: "request-1",
         about: "256 B there and back, one at a time",
-        task: request(1_000, 1),
+        task: request(4_000, 1),
         figure: Figure::MicrosPerUnit,
         unit: "round trip",
     },
@@ -112,8 +112,8 @@ pub const CASES: [Case; 12] = [
     },
     Case {
         name: "idle",
-        about: "1,000 connections that do nothing, over 20 s",
-        task: Task::Idle { connections: 1_000, seconds: 20 },
+        about: "1,000 connections that do nothing, over 10 s",
+        task: Task::Idle { connections: 1_000, seconds: 10 },
         figure: Figure::KibPerConnection,
         unit: "connection",
     },

@@ -38,14 +38,9 @@ pub fn build(stacks: &[&Stack]) -> Result<Programs> {
 
 fn build_one(stack: &Stack, target: &Path) -> Result<PathBuf, String> {
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "--quiet", "-p", stack.package]);
+    cargo.args(["build", "--locked", "--release", "--quiet", "-p", stack.package]);
     if let Some(features) = stack.features {
-        if let Some(missing) = missing_feature(features) {
-            return Err(missing);
-        }
-        cargo.args(["--features", &format!("peerstage/{features}")]);
-    } else {
-        cargo.arg("--locked");
+        cargo.args(["--features", features]);
     }
     let output = cargo.output().map_err(|error| error.to_string())?;
     if !output.status.success() {
@@ -56,14 +51,6 @@ fn build_one(stack: &Stack, target: &Path) -> Result<PathBuf, String> {
     // The next build of the same package writes over the program of this one.
     std::fs::copy(&built, &kept).map_err(|error| format!("{}: {error}", built.display()))?;
     Ok(kept)
-}
-
-/// Why a feature of Peerstage can't be built: it may not exist yet.
-fn missing_feature(feature: &str) -> Option<String> {
-    let manifest = workspace().join("../../actors/Cargo.toml");
-    let text = std::fs::read_to_string(manifest).unwrap_or_default();
-    let exists = text.lines().any(|line| line.starts_with(&format!("{feature} = ")));
-    (!exists).then(|| format!("the package peerstage has no feature {feature}"))
 }
 
 fn cargo() -> Command {

@@ -1,7 +1,6 @@
 //! One measurement: starts the processes of one stack for one case, and reads what they used.
 
 use std::{
-    collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
@@ -31,8 +30,6 @@ pub struct Sample {
     pub wire: Wire,
     /// How many units were done.
     pub units: u64,
-    /// Facts the processes told.
-    pub facts: BTreeMap<String, f64>,
 }
 
 /// A running side.
@@ -41,7 +38,6 @@ struct Side {
     child: Child,
     input: ChildStdin,
     lines: Receiver<String>,
-    facts: BTreeMap<String, f64>,
     complete: usize,
     passes: usize,
 }
@@ -59,8 +55,7 @@ pub fn measure(program: &Path, variant: &str, task: Task) -> Result<Sample> {
         wait(&mut [&mut mesh], task.completions())?;
         let wire = before.until(Wire::now()?);
         let server = mesh.end()?;
-        let facts = std::mem::take(&mut mesh.facts);
-        return Ok(Sample { server, driver: None, wire, units: task.units(), facts });
+        return Ok(Sample { server, driver: None, wire, units: task.units() });
     }
     let mut server = Side::start("serve", program, variant, task, "")?;
     let address = server.expect("ready", SETUP)?;
@@ -79,9 +74,7 @@ pub fn measure(program: &Path, variant: &str, task: Task) -> Result<Sample> {
     server.say("stop")?;
     driver.say("stop")?;
     let (served, driven) = (server.end()?, driver.end()?);
-    let mut facts = std::mem::take(&mut server.facts);
-    facts.append(&mut driver.facts);
-    Ok(Sample { server: served, driver: Some(driven), wire, units: task.units(), facts })
+    Ok(Sample { server: served, driver: Some(driven), wire, units: task.units() })
 }
 
 /// Waits until the sides have said so often that the work is done.
@@ -140,7 +133,7 @@ impl Side {
                 let _ = told_errors.send(format!("stderr {line}"));
             }
         });
-        Ok(Side { name, child, input, lines, facts: BTreeMap::new(), complete: 0, passes: 0 })
+        Ok(Side { name, child, input, lines, complete: 0, passes: 0 })
     }
 
     fn say(&mut self, line: &str) -> Result<()> {
@@ -192,11 +185,6 @@ impl Side {
                 bail!("{}: {rest} {}", self.name, more.trim_start_matches("stderr "));
             }
             "stderr" => eprintln!("  {}: {rest}", self.name),
-            "fact" => {
-                if let Some((name, value)) = rest.split_once(' ') {
-                    self.facts.insert(name.to_owned(), value.parse()?);
-                }
-            }
             _ => return Ok(Some((word.to_owned(), rest.to_owned()))),
         }
         Ok(None)

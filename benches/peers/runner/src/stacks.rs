@@ -51,7 +51,7 @@ pub const STACKS: &[Stack] = &[
         crates: &["peerstage"],
         settings: "default features; hybrid handshake; start() for two processes, start_here() on \
                    two threads where one process holds many nodes; memory store; room for a \
-                   thousand peers, no search for peers",
+                   thousand peers, no search for peers, limits.rate_factor lifted",
         ..PLAIN
     },
     Stack {

@@ -24,7 +24,7 @@ pub fn builder(variant: &str) -> Result<Builder> {
     Ok(builder)
 }
 
-/// Room for a thousand peers from one address, and no search for more peers.
+/// Room for a thousand peers from one address, no search for more peers, and no pace.
 fn limits(config: &mut Config) {
     config.network.max_peers = 2_000;
     config.network.max_inbound = 2_000;
