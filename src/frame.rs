@@ -33,7 +33,7 @@ pub const FRAME_PAYLOAD_MAX: usize = RECORD_MAX - FRAME_HEADER;
 pub const GROW_AHEAD: usize = 256 * 1024;
 
 /// Messages up to this length that arrive in one record share one copy of it, bytes. Whoever
-/// keeps one copies it again ([`Message::keep`]): a slice keeps its whole record alive, and a
+/// keeps one copies it again ([`keep`]): a slice keeps its whole record alive, and a
 /// peer could make a cache of small messages hold 600 times their size.
 pub const COPY_MAX: usize = 16 * 1024;
 

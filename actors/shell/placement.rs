@@ -34,7 +34,7 @@ pub enum Placement {
 
 impl Placement {
     /// Starts the threads of a production node on so many cores: one for the chain's handlers,
-    /// up to [`PEERS_MAX`] for the connections, one for the relay. On two cores the connections
+    /// up to four for the connections, one for the relay. On two cores the connections
     /// and the relay share one: another would only add a switch of threads to every message.
     /// Must be called on a thread that runs an actix system.
     #[must_use]

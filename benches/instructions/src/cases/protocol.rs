@@ -2,12 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use peerstage_core::{
-    codec,
     frame::{Assembler, Message, RECORD_MAX},
+    header::Header,
     identity::{Keypair, NetworkId},
     kinds::Kind,
     lanes::{Lanes, Pushed},
-    messages::{GossipHeader, HEADER_MAX, MessageId, Outgoing, Signed, Topic},
+    messages::{GossipHeader, MessageId, Outgoing, Signed, Topic},
     time::Time,
 };
 
@@ -17,12 +17,9 @@ use crate::measured;
 const MESSAGES: usize = 240;
 const NOW: Time = Time(1_000);
 
-fn header() -> Bytes {
-    codec::encode(&GossipHeader { hops: 1, topic: Topic(0) }).expect("a header").into()
-}
-
 fn transactions() -> Vec<Outgoing> {
-    let (header, body) = (header(), Bytes::from(vec![7; 256]));
+    let header = GossipHeader { hops: 1, topic: Topic(0) }.into();
+    let body = Bytes::from(vec![7; 256]);
     let message = Outgoing { kind: Kind::Transaction, header, body };
     vec![message; MESSAGES]
 }
@@ -55,19 +52,19 @@ pub(crate) fn lanes() {
 pub(crate) fn assemble() {
     let (first, second) = (record(), record());
     let (mut assembler, mut out) = (Assembler::default(), Vec::<Message>::with_capacity(MESSAGES));
-    assembler.on_record(NOW, first, &mut out).expect("a record");
+    assembler.on_record(NOW, &first, &mut out).expect("a record");
     assert_eq!(out.len(), MESSAGES);
     out.clear();
-    measured(|| assembler.on_record(NOW, second, &mut out)).expect("a record");
+    measured(|| assembler.on_record(NOW, &second, &mut out)).expect("a record");
     assert_eq!(out.len(), MESSAGES);
 }
 
 pub(crate) fn vote() {
     let key = Keypair::from_seed(&[1; 32]);
-    let header = header();
+    let header = Header::from(GossipHeader { hops: 1, topic: Topic(0) });
     let body = Signed::seal(Kind::Vote, &key, &NetworkId([7; 32]), NOW, &[9; 64]);
     let decode = || {
-        let header: GossipHeader = codec::decode(&header, HEADER_MAX).expect("a header");
+        let header: GossipHeader = header.gossip().expect("a header");
         (header, Signed::parse(&body).expect("a vote"))
     };
     assert_eq!(decode().1.payload.len(), 64);
