@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 DEMO ?= localnet --nodes 8 --validators 4 --replay bitcoin:702861
 
 .PHONY: demo test test-rocksdb release fuzz setup bench bench-primitives bench-instructions \
-	bench-instructions-pin
+	bench-instructions-pin soak
 
 demo:
 	@scripts/setup demo
@@ -60,6 +60,12 @@ fuzz:
 bench:
 	@scripts/setup bench
 	cargo run --locked --release --quiet --manifest-path benches/peers/Cargo.toml -p peers
+
+# Nodes under mixed load for SOAK_MINUTES (30): memory, descriptors and metric series stay flat.
+soak:
+	@scripts/setup demo
+	CARGO_TARGET_DIR="$$(scripts/target-dir)" \
+		cargo run --locked --quiet --manifest-path benches/soak/Cargo.toml
 
 # The figures of ADR 0002 and ADR 0007, on this machine.
 bench-primitives:

@@ -1,12 +1,18 @@
 //! The bytes a second of all peers together, and of one.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
-use peerstage_core::{rate::ByteRate, time::Time};
+use peerstage_core::{
+    frame::RECORD_MAX,
+    manager::SessionId,
+    rate::ByteRate,
+    time::{Millis, Time},
+};
 use tokio::time::Sleep;
 
 use crate::clock::Clock;
@@ -14,8 +20,8 @@ use crate::clock::Clock;
 /// What all connections share and each keeps to. Clones share the rates of all peers.
 #[derive(Clone, Debug)]
 pub struct ByteLimits {
-    upload: Arc<Mutex<ByteRate>>,
-    download: Arc<Mutex<ByteRate>>,
+    upload: Arc<Mutex<Shared>>,
+    download: Arc<Mutex<Shared>>,
     /// Bytes a second to one peer, and from one; 0 is no limit.
     upload_per_peer: u64,
     download_per_peer: u64,
@@ -26,7 +32,7 @@ impl ByteLimits {
     /// one.
     #[must_use]
     pub fn new(now: Time, upload: [u64; 2], download: [u64; 2]) -> Self {
-        let shared = |rate: u64| Arc::new(Mutex::new(ByteRate::new(now, rate)));
+        let shared = |rate: u64| Arc::new(Mutex::new(Shared::new(now, rate)));
         let ([upload, upload_per_peer], [download, download_per_peer]) = (upload, download);
         let (upload, download) = (shared(upload), shared(download));
         ByteLimits { upload, download, upload_per_peer, download_per_peer }
@@ -37,38 +43,111 @@ impl ByteLimits {
         self.upload_per_peer
     }
 
-    /// Until when all peers together have had their share.
-    pub(super) fn upload_held_until(&self, now: Time) -> Time {
-        now.plus(lock(&self.upload).wait(now))
-    }
-
-    /// So many bytes go to some peer.
-    pub(super) fn sent(&self, now: Time, bytes: usize) {
-        lock(&self.upload).spend(now, bytes);
+    /// The share of one writer.
+    pub(super) fn writing(&self, session: SessionId) -> WriteLimit {
+        WriteLimit { shared: Arc::clone(&self.upload), session }
     }
 
     /// Whether receiving is limited at all.
     pub(crate) fn reads_slowly(&self) -> bool {
-        self.download_per_peer > 0 || lock(&self.download).per_second() > 0
+        self.download_per_peer > 0 || lock(&self.download).rate.per_second() > 0
     }
 
     /// The limit of one reader; `None` if there is none.
-    pub(super) fn reading(&self, clock: Clock) -> Option<ReadLimit> {
+    pub(super) fn reading(&self, session: SessionId, clock: Clock) -> Option<ReadLimit> {
         let own = ByteRate::new(clock.now(), self.download_per_peer);
         let all = Arc::clone(&self.download);
-        self.reads_slowly().then(|| ReadLimit { own, all, clock, pause: None })
+        self.reads_slowly().then(|| ReadLimit { own, all, session, clock, pause: None })
     }
 }
 
-/// Reads so little at once that a pause is never long: a twentieth of a second's worth, within
-/// these, bytes.
-const READ_MIN: u64 = 4 * 1024;
-const READS_PER_SECOND: u64 = 20;
+/// Whoever is late by this much has lost its turn, ms: it has nothing to send any more.
+const LATE_MS: Millis = 20;
+
+/// A rate of all connections together, and whose turn it is: first come, first served. Without
+/// an order, whoever is woken first would take all there is.
+#[derive(Debug)]
+struct Shared {
+    rate: ByteRate,
+    turns: VecDeque<Turn>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    session: SessionId,
+    due: Time,
+}
+
+impl Shared {
+    fn new(now: Time, per_second: u64) -> Self {
+        Shared { rate: ByteRate::new(now, per_second), turns: VecDeque::new() }
+    }
+
+    /// How long a connection has to wait, ms; 0 if it is its turn. Asking puts it in the queue.
+    fn wait(&mut self, now: Time, session: SessionId) -> Millis {
+        if self.rate.per_second() == 0 {
+            return 0;
+        }
+        while self.turns.front().is_some_and(|turn| now.since(turn.due) > LATE_MS) {
+            self.turns.pop_front();
+        }
+        let place = self.turns.iter().position(|turn| turn.session == session);
+        let ahead = place.unwrap_or(self.turns.len());
+        let wait = self.rate.wait(now);
+        if wait == 0 && ahead == 0 {
+            self.turns.pop_front();
+            return 0;
+        }
+        let others = ahead.saturating_mul(self.rate.at_once().min(RECORD_MAX));
+        let wait = wait.saturating_add(self.rate.takes(others)).max(1);
+        let due = now.plus(wait);
+        match self.turns.get_mut(ahead) {
+            Some(turn) => turn.due = due,
+            None => self.turns.push_back(Turn { session, due }),
+        }
+        wait
+    }
+
+    /// A connection is gone.
+    fn forget(&mut self, session: SessionId) {
+        self.turns.retain(|turn| turn.session != session);
+    }
+}
+
+/// How fast one connection is written.
+pub(super) struct WriteLimit {
+    shared: Arc<Mutex<Shared>>,
+    session: SessionId,
+}
+
+impl WriteLimit {
+    /// Until when this connection holds back what may be held back.
+    pub(super) fn held_until(&self, now: Time) -> Time {
+        now.plus(lock(&self.shared).wait(now, self.session))
+    }
+
+    /// The most that goes into one record, bytes.
+    pub(super) fn at_once(&self) -> usize {
+        lock(&self.shared).rate.at_once().min(RECORD_MAX)
+    }
+
+    /// So many bytes go out.
+    pub(super) fn sent(&self, now: Time, bytes: usize) {
+        lock(&self.shared).rate.spend(now, bytes);
+    }
+}
+
+impl Drop for WriteLimit {
+    fn drop(&mut self) {
+        lock(&self.shared).forget(self.session);
+    }
+}
 
 /// How fast one connection is read.
 pub(super) struct ReadLimit {
     own: ByteRate,
-    all: Arc<Mutex<ByteRate>>,
+    all: Arc<Mutex<Shared>>,
+    session: SessionId,
     clock: Clock,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -82,7 +161,10 @@ impl ReadLimit {
                 self.pause = None;
             }
             let now = self.clock.now();
-            let wait = self.own.wait(now).max(lock(&self.all).wait(now));
+            let wait = match self.own.wait(now) {
+                0 => lock(&self.all).wait(now, self.session),
+                wait => wait,
+            };
             if wait == 0 {
                 return Poll::Ready(());
             }
@@ -93,19 +175,23 @@ impl ReadLimit {
 
     /// The most that may be read at once, bytes.
     pub(super) fn at_once(&self) -> usize {
-        let rates = [self.own.per_second(), lock(&self.all).per_second()];
-        let slowest = rates.into_iter().filter(|rate| *rate > 0).min().unwrap_or(u64::MAX);
-        usize::try_from((slowest / READS_PER_SECOND).max(READ_MIN)).unwrap_or(usize::MAX)
+        self.own.at_once().min(lock(&self.all).rate.at_once())
     }
 
     /// So many bytes were read.
     pub(super) fn read(&mut self, bytes: usize) {
         let now = self.clock.now();
         self.own.spend(now, bytes);
-        lock(&self.all).spend(now, bytes);
+        lock(&self.all).rate.spend(now, bytes);
     }
 }
 
-fn lock(rate: &Mutex<ByteRate>) -> MutexGuard<'_, ByteRate> {
-    rate.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for ReadLimit {
+    fn drop(&mut self) {
+        lock(&self.all).forget(self.session);
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -145,11 +145,10 @@ impl Peer {
         let writing = WriteState::new(now);
         let budget = ByteBudget::new(parts.budget_bytes);
         let (read, write) = tokio::io::split(io);
-        let limit = parts.limits.reading(clock.clone());
+        let limit = parts.limits.reading(parts.session, clock.clone());
         let reader = Reader::new(read, parts.opener, budget.clone(), limit, parts.leftover);
-        let (limits, shared) = (parts.limits, Rc::clone(&writing));
-        let writer =
-            Writer::new(write, parts.sealer, shared, outbox.clone(), limits, clock.clone());
+        let (limit, shared) = (parts.limits.writing(parts.session), Rc::clone(&writing));
+        let writer = Writer::new(write, parts.sealer, shared, outbox.clone(), limit, clock.clone());
         Peer::create(|ctx| {
             <Self as StreamHandler<Arrived>>::add_stream(reader, ctx);
             <Self as StreamHandler<WriterNews>>::add_stream(writer, ctx);

@@ -176,9 +176,11 @@ impl Outbox {
         self.lock().lanes.set_upload_rate(now, bytes_per_second);
     }
 
-    /// Holds all but lane 0 back until then.
-    pub fn hold(&self, until: Time) {
-        self.lock().lanes.hold(until);
+    /// Holds all but lane 0 back until the time that `until` tells, if it could go now.
+    pub fn hold(&self, now: Time, until: impl FnOnce() -> Time) {
+        let mut queues = self.lock();
+        let until = if queues.lanes.wants_share(now) { until() } else { now };
+        queues.lanes.hold(until);
     }
 
     /// Moves frames to the end of `text`, at most `limit` bytes.

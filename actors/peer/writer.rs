@@ -23,7 +23,7 @@ use peerstage_core::{
 };
 use tokio::io::{AsyncWrite, WriteHalf};
 
-use super::{limits::ByteLimits, outbox::Outbox};
+use super::{limits::WriteLimit, outbox::Outbox};
 use crate::{clock::Clock, transport::Io};
 
 /// Sealed bytes that may wait for the socket before no more are sealed. Checked before each
@@ -89,7 +89,7 @@ pub(super) struct Writer {
     sealer: Sealer,
     state: Rc<RefCell<WriteState>>,
     outbox: Outbox,
-    limits: ByteLimits,
+    limit: WriteLimit,
     clock: Clock,
     /// Sealed records; no memory while there are none.
     buffer: BytesMut,
@@ -110,7 +110,7 @@ impl Writer {
         sealer: Sealer,
         state: Rc<RefCell<WriteState>>,
         outbox: Outbox,
-        limits: ByteLimits,
+        limit: WriteLimit,
         clock: Clock,
     ) -> Self {
         Writer {
@@ -118,7 +118,7 @@ impl Writer {
             sealer,
             state,
             outbox,
-            limits,
+            limit,
             clock,
             buffer: BytesMut::new(),
             bytes_out: metrics::counter!("peerstage_bytes_total", "direction" => "out"),
@@ -172,16 +172,16 @@ impl Writer {
             lanes
         });
         while self.buffer.len() < WRITE_AHEAD {
-            let outbox = &self.outbox;
-            outbox.hold(self.limits.upload_held_until(now));
+            let (outbox, limit) = (&self.outbox, &self.limit);
+            outbox.hold(now, || limit.held_until(now));
             let sealed =
                 self.sealer.seal_with(&mut self.buffer, RECORD_MAX, |text| match &mut last {
                     Some(lanes) => lanes.fill(now, text, RECORD_MAX),
-                    None => outbox.fill(now, text, RECORD_MAX),
+                    None => outbox.fill(now, text, limit.at_once()),
                 });
             match sealed {
                 Ok(0) => break,
-                Ok(bytes) => self.limits.sent(now, bytes),
+                Ok(bytes) => self.limit.sent(now, bytes),
                 Err(_) => return Err(WriterNews::KeysUsedUp),
             }
         }

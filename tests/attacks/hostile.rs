@@ -234,7 +234,8 @@ impl Hostile {
         self.send_message(Outgoing { kind, header, body }).await
     }
 
-    async fn send_message(&mut self, message: Outgoing) -> bool {
+    /// Sends a message with whatever header.
+    pub(crate) async fn send_message(&mut self, message: Outgoing) -> bool {
         let mut lanes = Lanes::new(Time::ZERO, 64 << 20);
         lanes.push(message);
         let mut wire = BytesMut::new();
