@@ -16,13 +16,16 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+mod wait;
+
+use self::wait::keeps_connection;
 use crate::{
     frame::{FLAG_FIRST, FLAG_LAST, FRAME_HEADER, FRAME_PAYLOAD_MAX, MESSAGE_HEAD},
     header::{HEADER_MAX, Header},
-    kinds::{KINDS, Kind, LANES, Overflow},
+    kinds::{KINDS, Kind, LANES, Lane, Overflow},
     messages::{Outgoing, Pace},
     rate::{ByteRate, TokenBucket},
-    time::Time,
+    time::{Millis, Time},
 };
 
 /// Bytes lane 0 may send in a row before another lane gets one frame: two records.
@@ -31,6 +34,12 @@ pub const CONSENSUS_RUN: usize = 128 * 1024;
 const QUANTUM: usize = 4 * 1024;
 /// Shares of lanes 1 to 4 (lane 0 has priority): blocks, control, transactions, bulk. A guess.
 const WEIGHTS: [usize; LANES] = [0, 8, 4, 4, 2];
+/// After transactions were sent, the next ones wait so long for company, ms, unless
+/// [`GATHER_BYTES`] of them wait: a busy link then carries many in a record, and a lone one on an
+/// idle link leaves at once. As long as a batch of Narwhal's descendants stays open.
+const GATHER_MS: Millis = 10;
+/// See [`GATHER_MS`]: a quarter of a record, bytes.
+const GATHER_BYTES: usize = 16 * 1024;
 /// A frame shorter than this is not worth starting at the end of a record, bytes.
 const FRAME_MIN: usize = 512;
 /// What one queued message costs beside its bytes: the queue's cell and the shared buffers.
@@ -70,6 +79,9 @@ pub struct Lanes {
     rates: [ByteRate; 2],
     /// All but lane 0 waits until then.
     held_until: Time,
+    /// When transactions may be sent again, however few; and whether they are being sent.
+    gathered: Time,
+    gathering: bool,
     bytes_by_kind: [usize; KINDS.len()],
     bytes: usize,
     bytes_max: usize,
@@ -89,6 +101,8 @@ impl Lanes {
             buckets: buckets(now, 1),
             rates: [ByteRate::new(now, 0); 2],
             held_until: now,
+            gathered: now,
+            gathering: true,
             bytes_by_kind: [0; KINDS.len()],
             bytes: 0,
             bytes_max,
@@ -248,41 +262,8 @@ impl Lanes {
         let queued = self.queues.get(lane).is_some_and(|queue| !queue.is_empty());
         if !begun && !queued {
             self.waiting &= !(1 << lane);
+            self.gathering |= lane == Lane::Transactions as usize;
         }
-    }
-
-    /// How long the lane's next message must wait, ms; `None` if nothing waits there.
-    fn lane_wait(&self, lane: usize, now: Time) -> Option<u64> {
-        let held = if self.never_waits(lane) { 0 } else { self.held_until.since(now) };
-        self.lane_wait_unheld(lane, now).map(|wait| wait.max(held))
-    }
-
-    fn lane_wait_unheld(&self, lane: usize, now: Time) -> Option<u64> {
-        if self.waiting & (1 << lane) == 0 {
-            return None;
-        }
-        if self.in_progress.get(lane)?.is_some() {
-            return Some(self.rate_wait(lane, now));
-        }
-        let kind = self.queues.get(lane)?.front()?.kind;
-        let bucket = self.buckets.get(kind.index())?.wait(now);
-        Some(bucket.max(self.rate_wait(lane, now)))
-    }
-
-    /// Votes never wait for bytes a second, nor does what keeps the connection, or the message
-    /// of its lane that was begun before it.
-    fn never_waits(&self, lane: usize) -> bool {
-        let next = self.queues.get(lane).and_then(VecDeque::front);
-        lane == 0 || next.is_some_and(|message| keeps_connection(message.kind))
-    }
-
-    /// How long the bytes a second keep a lane waiting, ms.
-    fn rate_wait(&self, lane: usize, now: Time) -> u64 {
-        if self.never_waits(lane) {
-            return 0;
-        }
-        let [theirs, ours] = &self.rates;
-        theirs.wait(now).max(ours.wait(now))
     }
 
     fn is_ready(&self, lane: usize, now: Time) -> bool {
@@ -332,6 +313,10 @@ impl Lanes {
         if cell.is_none() {
             let message = self.queues.get_mut(lane)?.pop_front()?;
             self.buckets.get_mut(message.kind.index())?.take(now, 1);
+            if message.kind == Kind::Transaction {
+                // Until none waits.
+                (self.gathered, self.gathering) = (now.plus(GATHER_MS), false);
+            }
             *cell = Some(InProgress { message, sent: 0 });
         }
         Some(())
@@ -370,11 +355,6 @@ impl Lanes {
         }
         FRAME_HEADER + head + piece
     }
-}
-
-/// Without these in time the connection ends.
-fn keeps_connection(kind: Kind) -> bool {
-    matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::Disconnect)
 }
 
 fn buckets(now: Time, factor: u16) -> [TokenBucket; KINDS.len()] {

@@ -231,3 +231,29 @@ proptest! {
         prop_assert!(lanes.is_empty());
     }
 }
+
+/// A lone transaction leaves an idle link at once; those right behind it gather until there is a
+/// record's worth or their time is over, and votes wait for neither.
+#[test]
+fn transactions_on_a_busy_link_gather_and_a_lone_one_does_not_wait() {
+    let mut lanes = Lanes::new(Time(0), 16 * MIB);
+    let mut assembler = Assembler::default();
+    let mut sent = |lanes: &mut Lanes, now| {
+        let record = record(lanes, Time(now));
+        received(&mut assembler, record).len()
+    };
+    lanes.push(message(Kind::Transaction, 256));
+    assert_eq!(sent(&mut lanes, 100), 1, "at once");
+    for _ in 0..3 {
+        lanes.push(message(Kind::Transaction, 256));
+    }
+    assert_eq!(lanes.ready_at(Time(101)), Some(Time(100 + GATHER_MS)));
+    lanes.push(message(Kind::Vote, 100));
+    assert_eq!(sent(&mut lanes, 101), 1, "the vote");
+    assert_eq!(sent(&mut lanes, 100 + GATHER_MS), 3, "all of them together");
+    for _ in 0..GATHER_BYTES / 256 {
+        lanes.push(message(Kind::Transaction, 256));
+    }
+    assert_eq!(sent(&mut lanes, 101 + GATHER_MS), GATHER_BYTES / 256, "they are many");
+    assert_eq!(lanes.ready_at(Time(102 + GATHER_MS)), None);
+}

@@ -80,6 +80,8 @@ fn configure(config: &mut Config) {
     config.relay.expiration = Span::seconds(20);
     config.gossip.ttl = Span::seconds(10);
     config.gossip.cache_bytes = Size(8 << 20);
+    // Ids are remembered for longer than stamps are good: 211 s, unless there is no room.
+    config.relay.cache_size = 8_192;
 }
 
 fn builder(number: u8) -> Builder {
