@@ -96,7 +96,9 @@ fn shares(seconds: u64, votes: usize) -> [usize; LANES] {
             }
         }
         if ms % 100 == 0 {
-            (0..votes / 10 / 1_000).for_each(|_| drop(lanes.push(message(Kind::Vote, 1_000))));
+            (0..votes / 10 / 1_000).for_each(|_| {
+                assert_ne!(lanes.push(message(Kind::Vote, 1_000)), Pushed::Overflowed)
+            });
         }
         let now = Time(ms);
         for message in received(&mut assembler, record(&mut lanes, now)) {
@@ -127,7 +129,8 @@ fn a_ping_goes_in_front_of_what_a_limit_holds_back() {
     lanes.set_upload_rate(Time(0), 10_000);
     let mut assembler = Assembler::default();
     lanes.push(message(Kind::Block, MIB));
-    (0..10).for_each(|_| drop(lanes.push(message(Kind::Have, 16 * 1024))));
+    (0..10)
+        .for_each(|_| assert_ne!(lanes.push(message(Kind::Have, 16 * 1024)), Pushed::Overflowed));
     for ms in 0..5_000 {
         received(&mut assembler, record(&mut lanes, Time(ms)));
     }
@@ -152,7 +155,8 @@ fn what_votes_took_too_much_is_soon_forgiven() {
     lanes.push(message(Kind::Block, 1_000));
     let mut now = Time(0);
     for _ in 0..600 {
-        (0..200).for_each(|_| drop(lanes.push(message(Kind::Vote, 1_000))));
+        (0..200)
+            .for_each(|_| assert_ne!(lanes.push(message(Kind::Vote, 1_000)), Pushed::Overflowed));
         while lanes.ready_at(now) == Some(now) {
             record(&mut lanes, now);
         }

@@ -121,11 +121,14 @@ fn what_is_received_from_all_peers_is_limited_and_shared() {
     });
 }
 
+/// Whether uploads are limited, else downloads, and how.
+type Limited = (bool, fn(&mut Config));
+
 /// However little is allowed, nobody takes the other for dead. An upload of less than 16 KiB a
 /// second to one peer is the trickle of attack row 5, which the other side must end.
 #[test]
 fn a_low_limit_costs_no_connection() {
-    let limits: [(bool, fn(&mut Config)); 4] = [
+    let limits: [Limited; 4] = [
         (true, |config| config.limits.max_upload_rate = Size::kib(64)),
         (true, |config| config.limits.max_upload_rate_per_peer = Size::kib(32)),
         (false, |config| config.limits.max_download_rate = Size::kib(40)),
