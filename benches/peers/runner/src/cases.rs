@@ -9,7 +9,7 @@ pub enum Figure {
     SecondsPerGigabyte,
     /// CPU µs of both processes for each unit: message, round trip, connection or delivery.
     MicrosPerUnit,
-    /// CPU seconds for 100 messages.
+    /// CPU seconds of all nodes for 100 messages.
     SecondsPerHundred,
     /// Resident KiB of the server for each connection.
     KibPerConnection,
@@ -23,7 +23,7 @@ impl Figure {
         match self {
             Figure::SecondsPerGigabyte => "CPU s / GB".to_owned(),
             Figure::MicrosPerUnit => format!("CPU µs / {}", case.unit),
-            Figure::SecondsPerHundred => format!("CPU s / 100 {}s", case.unit),
+            Figure::SecondsPerHundred => "CPU s / 100 blocks".to_owned(),
             Figure::KibPerConnection => "KiB / connection".to_owned(),
             Figure::SenderMicrosPerUnit => format!("sender's CPU µs / {}", case.unit),
         }
@@ -122,14 +122,14 @@ pub const CASES: [Case; 12] = [
         about: "16 nodes, random graph of degree 8, 100 blocks of 128 KiB one after another",
         task: blocks(16),
         figure: Figure::SecondsPerHundred,
-        unit: "block",
+        unit: "delivery",
     },
     Case {
         name: "blocks-32",
         about: "32 nodes, the same",
         task: blocks(32),
         figure: Figure::SecondsPerHundred,
-        unit: "block",
+        unit: "delivery",
     },
     Case {
         name: "transactions-16",
