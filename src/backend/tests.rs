@@ -1,4 +1,5 @@
 //! The two backends against each other, byte for byte.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 use proptest::{prelude::*, sample::select};
 
