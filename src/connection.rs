@@ -32,6 +32,9 @@ const RECORDS_BURST: u32 = 40_000;
 const RECORDS_PER_SECOND: u32 = 20_000;
 /// How long an unfinished message may take before its speed is looked at (attack row 5).
 const TRICKLE_GRACE_MS: Millis = 10_000;
+/// When the first ping goes out after the greeting: a young peer has a latency soon, and one that
+/// is not made of introductions and of what both sides have to catch up with.
+const FIRST_PING_MS: Millis = 500;
 /// How often a node that reads slowly pings within the time that an answer may take.
 const PINGS_A_TIMEOUT: Millis = 3;
 /// The slowest a connection may be while a message is unfinished, bytes per second (row 5).
@@ -358,10 +361,8 @@ impl Connection {
             self.validator = Some(proof.key);
         }
         self.greeted = true;
-        // The first ping goes out with the greeting, so that a young peer has a latency at once.
-        self.next_ping = now;
+        self.next_ping = now.plus(FIRST_PING_MS.min(self.terms.ping_interval));
         out.push(Action::Greeted(Box::new(hello)));
-        self.send_ping(now, out);
         Ok(())
     }
 }

@@ -175,8 +175,12 @@ impl NetworkManager {
         tell("event", &self.links.events, Event { at: self.clock.now(), what });
     }
 
-    /// Lets the machine know how near its peers are: the nearest are not evicted.
+    /// Lets the machine know how near its peers are when it may have to choose whom to evict: the
+    /// nearest are not.
     fn tell_latencies(&mut self) {
+        if !self.machine.is_full() {
+            return;
+        }
         for greeted in self.sessions.values().filter_map(|session| session.greeting.as_ref()) {
             if let Some(ms) = greeted.outbox.counters().round_trip() {
                 self.machine.on_latency(&greeted.peer, ms);
@@ -214,9 +218,8 @@ impl NetworkManager {
 
     fn on_session(&mut self, event: SessionEvent, now: Time, out: &mut Vec<Action>) {
         match event {
-            SessionEvent::DialFailed { attempt, failure, reason } => {
-                let session = self.session_of(attempt);
-                if let Some(session) = session.and_then(|id| self.sessions.remove(&id)) {
+            SessionEvent::DialFailed { session, attempt, failure, reason } => {
+                if let Some(session) = self.sessions.remove(&session) {
                     self.dial_failed(&session, reason);
                 }
                 self.machine.on_dial_failed(now, attempt, failure, out);

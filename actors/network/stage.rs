@@ -118,7 +118,6 @@ impl Stage {
             links,
             sessions,
             clock: self.clock.clone(),
-            workers: self.workers.clone(),
             placement: self.placement.clone(),
             seeds: Mutex::new(ChaCha20Rng::from_seed(self.seed())),
         })

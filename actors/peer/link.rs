@@ -111,6 +111,8 @@ pub struct SessionEnd {
 pub enum SessionEvent {
     /// A dial did not become a session.
     DialFailed {
+        /// The session it would have been.
+        session: SessionId,
         /// The attempt.
         attempt: DialId,
         /// Why, for the machine.

@@ -168,11 +168,18 @@ impl Manager {
         {
             return Verdict::Refuse(CloseReason::GroupLimit);
         }
-        let ordinary = self.peers.inbound().saturating_add(self.peers.outbound());
-        if self.peers.inbound() < self.inbound_max() && ordinary < self.config.max_peers {
+        if !self.is_full() {
             return Verdict::Admit;
         }
         self.peers.victim(group).map_or(Verdict::Refuse(CloseReason::TooManyPeers), Verdict::Evict)
+    }
+
+    /// Whether the next inbound peer takes another's place, if it finds any.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let inbound = self.peers.inbound();
+        let ordinary = inbound.saturating_add(self.peers.outbound());
+        inbound >= self.inbound_max() || ordinary >= self.config.max_peers
     }
 
     /// Inbound slots: what is left when the outbound ones we wish for are kept free, so that
