@@ -32,8 +32,7 @@ const RECORDS_BURST: u32 = 40_000;
 const RECORDS_PER_SECOND: u32 = 20_000;
 /// How long an unfinished message may take before its speed is looked at (attack row 5).
 const TRICKLE_GRACE_MS: Millis = 10_000;
-/// When the first ping goes out after the greeting: a young peer has a latency soon, and one that
-/// is not made of introductions and of what both sides have to catch up with.
+/// When the first ping follows the greeting: soon, and not among what both sides catch up with.
 const FIRST_PING_MS: Millis = 500;
 /// How often a node that reads slowly pings within the time that an answer may take.
 const PINGS_A_TIMEOUT: Millis = 3;
