@@ -322,13 +322,6 @@ impl NetworkManager {
         }
     }
 
-    /// Lets the relay know a node's key for sealed messages.
-    fn see_record(&self, record: &SignedRecord) {
-        if let Ok(record) = record.clone().verify(&self.own.network, self.clock.wall()) {
-            self.tell_record(&record);
-        }
-    }
-
     /// The relay needs the keys of nodes that were never met most of all: messages to them are
     /// sealed and routed.
     fn tell_records(&self, nodes: &[NodeId]) {

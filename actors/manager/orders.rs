@@ -158,7 +158,7 @@ impl Shell for NetworkManager {
             Action::PersistAddress(entry) => self.keep(Entry::Address(entry)),
             Action::ForgetAddress(address) => self.keep(Entry::ForgetAddress(address)),
             Action::PersistRecord(record) => {
-                self.see_record(&record);
+                self.tell_records(&[record.record.public_key.node_id()]);
                 self.keep(Entry::Record(record));
             }
             Action::ForgetRecord(node) => self.keep(Entry::ForgetRecord(node)),

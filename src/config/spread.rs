@@ -21,11 +21,12 @@ section! {
         /// told of it and ask. If one more would be all, it is pushed to all. 10000: always all.
         /// Two reach most of a network; each more costs one copy a node.
         pub eager_transactions: u32 = 2, in 1 => 10_000;
-        /// The same of a block of 8 KiB or more. One more than of transactions, because a block
-        /// that comes a question later holds up a chain. A guess.
-        pub eager_blocks: u32 = 3, in 1 => 10_000;
-        /// The same of a shorter block. A guess: it costs little more than its announcement.
-        pub eager_small_blocks: u32 = 4, in 1 => 10_000;
+        /// The same of a block of 32 KiB or more: the copies of one node leave one after the
+        /// other, so that a third would be as late as a question.
+        pub eager_blocks: u32 = 2, in 1 => 10_000;
+        /// The same of a shorter block. One more than of transactions, because a block that
+        /// comes a question later holds up a chain. A guess.
+        pub eager_small_blocks: u32 = 3, in 1 => 10_000;
         /// The same of the chain's own messages. A guess: they may be as urgent as blocks.
         pub eager_custom: u32 = 3, in 1 => 10_000;
         /// How long an announcement waits for others to go with it, to save packets. Those of
