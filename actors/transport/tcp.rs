@@ -19,6 +19,11 @@ use super::{Io, Link, Listener, Transport};
 /// (`net.core.somaxconn` since 5.4); a kernel with a lower one uses its own.
 pub const BACKLOG: u32 = 4_096;
 
+/// Bytes the kernel takes that it can't send yet. What it has is out of reach of a vote, and by
+/// default it takes megabytes. Two records: one on its way while the next is made.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+const UNSENT_MAX: u32 = 128 * 1024;
+
 /// First and longest pause in ms after the system could not give us a connection for want of
 /// descriptors or memory. A guess: short enough not to be noticed, long enough to cost nothing.
 const BACKOFF_FIRST_MS: Millis = 10;
@@ -109,6 +114,8 @@ fn link(stream: TcpStream, from: Option<SocketAddr>) -> io::Result<Link> {
     // Frames are already gathered into full records: the kernel has nothing to wait for. Nor has
     // it anything to probe: a peer is pinged and held to an answer.
     stream.set_nodelay(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX)?;
     let local = stream.local_addr()?;
     let remote = match from {
         Some(from) => from,
