@@ -234,8 +234,14 @@ impl NetworkManager {
             }
             SessionEvent::Greeted(greeting) => self.greeted(*greeting, now, out),
             SessionEvent::Ended(session, end) => {
-                if let (Some(fault), Some(peer)) = (end.fault, self.peer_of(session)) {
-                    let _ = self.links.observations.push(Observation::Fault { peer, fault });
+                // Also of a peer that never greeted: the handshake has proven who it is.
+                if let Some(fault) = end.fault {
+                    let faulty = Observation::Fault { peer: end.peer, fault };
+                    let _ = self.links.observations.push(faulty);
+                }
+                let inbound = |s: &Session| s.direction == Direction::Inbound;
+                if self.sessions.get(&session).is_some_and(|s| inbound(s) && s.greeting.is_none()) {
+                    self.accept_failed(session, end.closure.reason.name());
                 }
                 self.ended(session, end.closure, now, out);
             }
@@ -286,8 +292,12 @@ impl NetworkManager {
         }
     }
 
-    fn peer_of(&self, session: SessionId) -> Option<NodeId> {
-        Some(self.sessions.get(&session)?.greeting.as_ref()?.peer)
+    /// Counts and shows that a stranger became no peer.
+    fn accept_failed(&self, session: SessionId, reason: &'static str) {
+        metrics::counter!("peerstage_handshakes_failed_total", "reason" => reason).increment(1);
+        if let Some(address) = self.sessions.get(&session).map(|session| session.address) {
+            self.event(What::AcceptFailed { address, reason: reason.to_owned() });
+        }
     }
 
     fn outbox_of(&self, peer: &NodeId) -> Option<&Outbox> {
