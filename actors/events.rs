@@ -50,6 +50,18 @@ pub enum What {
         /// How long it was connected, ms.
         connected_ms: Millis,
     },
+    /// A peer stays, on a newer connection: one of two had to go. [`What::PeerConnected`] of the
+    /// newer one follows.
+    ConnectionReplaced {
+        /// Who.
+        peer: NodeId,
+        /// Where the older connection went.
+        address: Address,
+        /// The peer's score, points.
+        score: f64,
+        /// How long the older connection was there, ms.
+        connected_ms: Millis,
+    },
     /// A connection that never became a peer.
     DialFailed {
         /// Where.
@@ -116,6 +128,7 @@ impl What {
         match self {
             What::PeerConnected { .. } => "peer_connected",
             What::PeerDisconnected { .. } => "peer_disconnected",
+            What::ConnectionReplaced { .. } => "connection_replaced",
             What::DialFailed { .. } => "dial_failed",
             What::AcceptFailed { .. } => "accept_failed",
             What::Received { .. } => "received",

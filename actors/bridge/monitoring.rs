@@ -1,7 +1,7 @@
 //! The MonitoringBridge actor: events to subscribers, counters to metrics, lines to the log.
 
 use actix::{Context, Handler, Message};
-use peerstage_core::reason::CloseReason;
+use peerstage_core::reason::{CloseReason, Closure};
 use tokio::sync::broadcast;
 
 use crate::{
@@ -101,9 +101,30 @@ impl Handler<Event> for MonitoringBridge {
     fn handle(&mut self, event: Event, _: &mut Context<Self>) {
         fault_point("MonitoringBridge::Event");
         metrics::counter!("peerstage_events_total", "event" => event.what.name()).increment(1);
+        count_end(&event.what);
         log(&event.what);
         // Nobody subscribed is no error.
         let _ = self.subscribers.send(event);
+    }
+}
+
+/// Counts how connections of peers end.
+fn count_end(what: &What) {
+    let (reason, by) = match what {
+        What::PeerDisconnected { closure, .. } => (closure.reason, ended_by(closure)),
+        What::ConnectionReplaced { .. } => (CloseReason::Duplicate, "us"),
+        _ => return,
+    };
+    metrics::counter!("peerstage_disconnects_total", "reason" => reason.name(), "by" => by)
+        .increment(1);
+}
+
+/// Who ended a connection, for people and metrics.
+fn ended_by(closure: &Closure) -> &'static str {
+    match closure.reason {
+        _ if closure.by_remote => "remote",
+        CloseReason::ConnectionLost => "network",
+        _ => "us",
     }
 }
 
@@ -117,12 +138,12 @@ fn log(what: &What) {
         }
         What::PeerDisconnected { peer, address, closure, score, connected_ms } => {
             let reason = closure.reason.name();
-            let by = match closure.reason {
-                _ if closure.by_remote => "remote",
-                CloseReason::ConnectionLost => "network",
-                _ => "us",
-            };
+            let by = ended_by(closure);
             tracing::info!(peer = %peer.short(), %address, reason, by, score, connected_ms, "peer disconnected");
+        }
+        What::ConnectionReplaced { peer, address, score, connected_ms } => {
+            let (reason, by) = (CloseReason::Duplicate.name(), "us");
+            tracing::info!(peer = %peer.short(), %address, reason, by, score, connected_ms, "connection replaced by a newer one");
         }
         What::DialFailed { address, reason } if is_mistake(reason) => {
             tracing::info!(%address, reason, "dial failed");
@@ -137,7 +158,8 @@ fn log(what: &What) {
             tracing::debug!(%address, reason, "inbound connection failed");
         }
         What::PeerBanned { peer, until, reason } => {
-            tracing::warn!(peer = %peer.short(), %until, reason, "peer banned");
+            let until = until.utc();
+            tracing::warn!(peer = %peer.short(), until, reason, "peer banned");
         }
         What::PeerUnbanned { peer } => tracing::info!(peer = %peer.short(), "ban ended"),
         What::Alarm { name, text } => tracing::error!(name, text, "alarm"),

@@ -65,6 +65,8 @@ struct Session {
     direction: Direction,
     /// Set by the greeting.
     greeting: Option<Greeted>,
+    /// Since when it has its slot, or had.
+    admitted: Option<Time>,
     /// The machine wants it gone, for this reason.
     refused: Option<CloseReason>,
     /// Dropped when it need not be opened any more.
@@ -166,8 +168,15 @@ impl NetworkManager {
         self.next_session += 1;
         let id = SessionId(self.next_session);
         let (wanted, is_wanted) = oneshot::channel();
-        let (greeting, refused, wanted) = (None, None, Some(wanted));
-        self.sessions.insert(id, Session { address, direction, greeting, refused, wanted });
+        let session = Session {
+            address,
+            direction,
+            greeting: None,
+            admitted: None,
+            refused: None,
+            wanted: Some(wanted),
+        };
+        self.sessions.insert(id, session);
         (id, is_wanted)
     }
 
@@ -225,11 +234,7 @@ impl NetworkManager {
                 self.machine.on_dial_failed(now, attempt, failure, out);
             }
             SessionEvent::AcceptFailed { session, reason } => {
-                metrics::counter!("peerstage_handshakes_failed_total", "reason" => reason)
-                    .increment(1);
-                if let Some(address) = self.sessions.get(&session).map(|s| s.address) {
-                    self.event(What::AcceptFailed { address, reason: reason.to_owned() });
-                }
+                self.accept_failed(session, reason);
                 self.ended(session, Closure::local(CloseReason::HandshakeFailed), now, out);
             }
             SessionEvent::Greeted(greeting) => self.greeted(*greeting, now, out),

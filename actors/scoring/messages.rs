@@ -40,6 +40,15 @@ pub enum Observation {
         /// How long it was there, ms.
         connected_ms: Millis,
     },
+    /// One of its two connections is gone, for the other.
+    Replaced {
+        /// Who.
+        peer: NodeId,
+        /// Where it was.
+        address: Address,
+        /// How long it was there, ms.
+        connected_ms: Millis,
+    },
     /// A measured round trip.
     RoundTrip {
         /// Who.

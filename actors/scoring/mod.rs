@@ -9,8 +9,8 @@ use peerstage_core::{
     reason::CloseReason,
     relay,
     scoring::{
-        Action, BanRecord, Delivery, Departure, Explanation, ScoreRecord, Scoring, Service,
-        Standing,
+        Action, BanRecord, Delivery, Departure, Explanation, Fault, Report, ScoreRecord, Scoring,
+        Service, Standing,
     },
     time::Time,
 };
@@ -109,6 +109,10 @@ impl PeerScoring {
                 machine.on_disconnected(now, peer, ours, out);
                 self.event(What::PeerDisconnected { peer, address, closure, score, connected_ms });
             }
+            Observation::Replaced { peer, address, connected_ms } => {
+                let score = machine.score(peer).points();
+                self.event(What::ConnectionReplaced { peer, address, score, connected_ms });
+            }
             Observation::RoundTrip { peer, ms } => machine.on_round_trip(now, peer, ms, out),
             Observation::Delivered { peer, kind, delivery, count } => {
                 let delivery = match delivery {
@@ -128,7 +132,10 @@ impl PeerScoring {
                     _ => {}
                 }
             }
-            Observation::Fault { peer, fault } => machine.on_fault(now, peer, fault, out),
+            Observation::Fault { peer, fault } => {
+                count(fault);
+                machine.on_fault(now, peer, fault, out);
+            }
             Observation::Service { peer, service } => machine.on_service(now, peer, service, out),
         }
     }
@@ -161,6 +168,11 @@ impl PeerScoring {
             tell("keep", &self.links.store, Keep(entries));
         }
     }
+}
+
+/// Every breach of the protocol is counted by its name, whoever it was.
+fn count(fault: Fault) {
+    metrics::counter!("peerstage_faults_total", "fault" => fault.name()).increment(1);
 }
 
 core_actor!(PeerScoring, mailbox = 1_024);
@@ -292,6 +304,9 @@ impl Handler<TellReport> for PeerScoring {
     fn handle(&mut self, order: TellReport, ctx: &mut Context<Self>) {
         fault_point("PeerScoring::TellReport");
         let TellReport { peer, report, why } = order;
+        if matches!(report, Report::Fault(_)) {
+            count(Fault::Reported);
+        }
         step(self, ctx, |actor, now, out| actor.machine.on_report(now, peer, report, &why, out));
     }
 }
