@@ -123,6 +123,12 @@ pub struct ScoresOf(pub Vec<NodeId>);
 #[rtype(result = "Vec<BanRecord>")]
 pub struct Bans;
 
+/// Everybody who has a score, connected or not; at most
+/// [`peerstage_core::scoring::TRACKED_MAX`].
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Vec<NodeId>")]
+pub struct Tracked;
+
 /// A peer's score at a glance.
 #[derive(Clone, Debug)]
 pub struct ScoreOf {

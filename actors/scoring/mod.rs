@@ -25,7 +25,8 @@ use crate::{
 };
 
 pub use messages::{
-    Ban, BanChanged, Bans, Explain, Observation, ScoreOf, Scored, ScoresOf, TellReport, Unban,
+    Ban, BanChanged, Bans, Explain, Observation, ScoreOf, Scored, ScoresOf, TellReport, Tracked,
+    Unban,
 };
 
 /// Observations that may wait; more are dropped and counted, which costs nobody a ban: faults
@@ -254,6 +255,15 @@ impl Handler<ScoresOf> for PeerScoring {
             trust: self.machine.trust(peer),
         };
         peers.into_iter().map(score).collect()
+    }
+}
+
+impl Handler<Tracked> for PeerScoring {
+    type Result = Vec<NodeId>;
+
+    fn handle(&mut self, Tracked: Tracked, _: &mut Context<Self>) -> Self::Result {
+        fault_point("PeerScoring::Tracked");
+        self.machine.scores().map(|(peer, ..)| peer).collect()
     }
 }
 
