@@ -5,7 +5,7 @@ use peerstage_core::{
     identity::{NodeId, PublicKey},
     kinds::Kind,
     messages::MessageId,
-    reason::Closure,
+    reason::{CloseReason, Closure},
     time::{Millis, Time},
 };
 use serde::Serialize;
@@ -61,6 +61,15 @@ pub enum What {
         score: f64,
         /// How long the older connection was there, ms.
         connected_ms: Millis,
+    },
+    /// Somebody introduced itself and got no slot.
+    ConnectionRefused {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        address: Address,
+        /// Why.
+        reason: CloseReason,
     },
     /// A connection that never became a peer.
     DialFailed {
@@ -129,6 +138,7 @@ impl What {
             What::PeerConnected { .. } => "peer_connected",
             What::PeerDisconnected { .. } => "peer_disconnected",
             What::ConnectionReplaced { .. } => "connection_replaced",
+            What::ConnectionRefused { .. } => "connection_refused",
             What::DialFailed { .. } => "dial_failed",
             What::AcceptFailed { .. } => "accept_failed",
             What::Received { .. } => "received",

@@ -113,6 +113,10 @@ fn count_end(what: &What) {
     let (reason, by) = match what {
         What::PeerDisconnected { closure, .. } => (closure.reason, ended_by(closure)),
         What::ConnectionReplaced { .. } => (CloseReason::Duplicate, "us"),
+        What::ConnectionRefused { reason, .. } => {
+            let refused = "peerstage_connections_refused_total";
+            return metrics::counter!(refused, "reason" => reason.name()).increment(1);
+        }
         _ => return,
     };
     metrics::counter!("peerstage_disconnects_total", "reason" => reason.name(), "by" => by)
@@ -145,13 +149,17 @@ fn log(what: &What) {
             let (reason, by) = (CloseReason::Duplicate.name(), "us");
             tracing::info!(peer = %peer.short(), %address, reason, by, score, connected_ms, "connection replaced by a newer one");
         }
-        What::DialFailed { address, reason } if is_mistake(reason) => {
+        What::ConnectionRefused { peer, address, reason } => {
+            let reason = reason.name();
+            tracing::info!(peer = %peer.short(), %address, reason, "connection refused");
+        }
+        What::DialFailed { address, reason } if is_telling(reason) => {
             tracing::info!(%address, reason, "dial failed");
         }
         What::DialFailed { address, reason } => {
             tracing::debug!(%address, reason, "dial failed");
         }
-        What::AcceptFailed { address, reason } if is_mistake(reason) => {
+        What::AcceptFailed { address, reason } if is_telling(reason) => {
             tracing::info!(%address, reason, "inbound connection failed");
         }
         What::AcceptFailed { address, reason } => {
@@ -167,7 +175,11 @@ fn log(what: &What) {
     }
 }
 
-/// Whether a handshake failed for what an operator got wrong and should see, on either side.
-fn is_mistake(reason: &str) -> bool {
-    matches!(reason, "wrong_network" | "unsupported_version" | "self_connection")
+/// Whether a connection became no peer for what an operator should see, on either side: a mistake,
+/// or that the peer has another connection already.
+fn is_telling(reason: &str) -> bool {
+    matches!(
+        reason.trim_start_matches("remote: "),
+        "wrong_network" | "unsupported_version" | "self_connection" | "duplicate"
+    )
 }

@@ -27,7 +27,8 @@ use peerstage_core::{
 use tokio::sync::oneshot;
 
 pub use messages::{
-    Connect, Disconnect, ManagerQuery, ManagerReport, PeerQuery, PeerRow, SetValidators, Shutdown,
+    Connect, Disconnect, ManagerQuery, ManagerReport, Named, PeerQuery, PeerRow, SetValidators,
+    Shutdown,
 };
 pub(crate) use opening::Opening;
 use opening::Wanted;
@@ -234,7 +235,7 @@ impl NetworkManager {
                 self.machine.on_dial_failed(now, attempt, failure, out);
             }
             SessionEvent::AcceptFailed { session, reason } => {
-                self.accept_failed(session, reason);
+                self.accept_failed(session, reason, reason.to_owned());
                 self.ended(session, Closure::local(CloseReason::HandshakeFailed), now, out);
             }
             SessionEvent::Greeted(greeting) => self.greeted(*greeting, now, out),
@@ -246,7 +247,8 @@ impl NetworkManager {
                 }
                 let inbound = |s: &Session| s.direction == Direction::Inbound;
                 if self.sessions.get(&session).is_some_and(|s| inbound(s) && s.greeting.is_none()) {
-                    self.accept_failed(session, end.closure.reason.name());
+                    let (label, reason) = (end.closure.reason.name(), end.closure.to_string());
+                    self.accept_failed(session, label, reason);
                 }
                 self.ended(session, end.closure, now, out);
             }
@@ -298,10 +300,10 @@ impl NetworkManager {
     }
 
     /// Counts and shows that a stranger became no peer.
-    fn accept_failed(&self, session: SessionId, reason: &'static str) {
-        metrics::counter!("peerstage_handshakes_failed_total", "reason" => reason).increment(1);
+    fn accept_failed(&self, session: SessionId, label: &'static str, reason: String) {
+        metrics::counter!("peerstage_handshakes_failed_total", "reason" => label).increment(1);
         if let Some(address) = self.sessions.get(&session).map(|session| session.address) {
-            self.event(What::AcceptFailed { address, reason: reason.to_owned() });
+            self.event(What::AcceptFailed { address, reason });
         }
     }
 
@@ -383,10 +385,13 @@ impl NetworkManager {
     fn connect_to(&mut self, order: &Connect, now: Time, out: &mut Vec<Action>) {
         let Some(address) = order.target.address() else { return };
         let target = Target { address, expected: order.target.id };
-        if order.bootstrap {
-            self.machine.on_bootstrap_resolved(now, target, out);
-        } else if !self.machine.connect(now, target, out) {
-            tracing::warn!(%address, "too many addresses to keep connected to");
+        match order.named {
+            Named::Bootstrap => self.machine.on_bootstrap_resolved(now, target, out),
+            Named::Persistent => self.machine.on_persistent_resolved(now, target, out),
+            Named::Now if !self.machine.connect(now, target, out) => {
+                tracing::warn!(%address, "too many addresses to keep connected to");
+            }
+            Named::Now => {}
         }
     }
 }

@@ -19,10 +19,9 @@ impl NetworkManager {
         if let Some(greeted) = &session.greeting {
             // The end of one that had its slot is shown with its score and age.
             if session.admitted.is_none() {
-                metrics::counter!("peerstage_connections_refused_total", "reason" => reason.name())
-                    .increment(1);
-                let (peer, address) = (greeted.peer.short(), session.address);
-                tracing::info!(peer, %address, reason = reason.name(), "connection refused");
+                let (peer, address) = (greeted.peer, session.address);
+                let what = What::ConnectionRefused { peer, address, reason };
+                tell("event", &self.links.events, Event { at: self.clock.now(), what });
             }
             if !hints.is_empty() {
                 greeted.outbox.push(peers_message(hints));
