@@ -69,7 +69,7 @@ fn explained(node: &Node, seed: u8) -> String {
 }
 
 /// Whoever proves an identity and then lies about it pays for that, though it never had a slot.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_fault_before_the_greeting_costs_and_is_counted() {
     let node = node(&[]);
     let mut banned = node.follow(&["peer_banned"]);
@@ -113,7 +113,7 @@ async fn a_fault_before_the_greeting_costs_and_is_counted() {
 }
 
 /// The end of a peer is one line, however many machines had a hand in it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn one_line_tells_of_one_end() {
     let node = node(&[]);
     let mut events = node.follow(&["peer_connected", "peer_disconnected", "connection_replaced"]);
@@ -155,7 +155,7 @@ async fn one_line_tells_of_one_end() {
 }
 
 /// Two nodes that can't be peers both tell their operators why.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn both_logs_say_why_there_is_no_connection() {
     let folder = tempfile::tempdir().unwrap();
     let (node, elsewhere) = (node(&[]), Node::start(&["network.name=elsewhere"]));
