@@ -112,12 +112,14 @@ impl Lanes {
     /// The receiver said how fast it takes messages.
     pub fn set_pace(&mut self, now: Time, pace: Pace) {
         self.buckets = buckets(now, pace.rate_factor);
-        self.rates[0] = ByteRate::new(now, pace.bytes_per_second);
+        let [taken, _] = &mut self.rates;
+        *taken = ByteRate::new(now, pace.bytes_per_second);
     }
 
     /// Sends at most so many bytes a second, lane 0 apart; 0 is no limit.
     pub fn set_upload_rate(&mut self, now: Time, bytes_per_second: u64) {
-        self.rates[1] = ByteRate::new(now, bytes_per_second);
+        let [_, sent] = &mut self.rates;
+        *sent = ByteRate::new(now, bytes_per_second);
     }
 
     /// Holds all but lane 0 back until then: all peers together have had their share.
@@ -342,14 +344,19 @@ impl Lanes {
             let [a, b, c, d] = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
             let length = u8::try_from(header.len()).unwrap_or(u8::MAX);
             front[4..10].copy_from_slice(&[kind.byte(), length, a, b, c, d]);
-            front[10..10 + header.len()].copy_from_slice(header);
+            // Headers are at most HEADER_MAX, and bodies as long as they were: nothing is cut.
+            if let Some(place) = front.get_mut(10..10 + header.len()) {
+                place.copy_from_slice(header);
+            }
         }
-        out.extend_from_slice(&front[..FRAME_HEADER + head]);
-        out.extend_from_slice(&body[current.sent..current.sent + piece]);
+        out.extend_from_slice(front.get(..FRAME_HEADER + head).unwrap_or_default());
+        out.extend_from_slice(body.get(current.sent..current.sent + piece).unwrap_or_default());
         current.sent += piece;
         if last {
             let (kind, size) = (*kind, cost(&current.message));
-            self.in_progress[lane] = None;
+            if let Some(done) = self.in_progress.get_mut(lane) {
+                *done = None;
+            }
             self.note_waiting(lane);
             self.release(kind, size);
         }

@@ -174,7 +174,7 @@ impl Manager {
         let lists = [(DialPurpose::Bootstrap, bootstrap), (DialPurpose::Persistent, persistent)];
         for (purpose, targets) in lists {
             for target in targets {
-                self.dialler.add_target(now, target.address, target.expected, purpose);
+                self.dialler.add_configured(now, *target, purpose);
             }
         }
         let spread = rand::RngExt::random_range(&mut self.rng, 0..=self.config.start_spread);
@@ -207,10 +207,9 @@ impl Manager {
     }
 
     /// The operator wants this peer gone. It may come back by itself; we don't dial it for a
-    /// while. False if it is not connected.
+    /// while, and only if the configuration or the book names it. False if it is not connected.
     pub fn disconnect(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) -> bool {
-        let persistent = |t: &dialler::Target| t.purpose == DialPurpose::Persistent && t.is(peer);
-        self.dialler.targets.retain(|target| !persistent(target));
+        self.dialler.dismiss(peer);
         let address = self.peers.get(peer).map(|p| p.view.address);
         self.postpone(peer, address, now.plus(self.config.disconnect_pause));
         self.cancel_dials(peer, CloseReason::Requested, out);

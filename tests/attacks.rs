@@ -8,6 +8,8 @@
     reason = "a test that meets the unexpected must fail loudly"
 )]
 
+#[path = "attacks/ends.rs"]
+mod ends;
 #[path = "attacks/floods.rs"]
 mod floods;
 #[path = "attacks/handshake.rs"]

@@ -139,16 +139,17 @@ impl Opening {
     ) {
         let Established { transport, remote, handshake_hash, leftover, suite, .. } = established;
         let (sealer, opener) = transport.split();
+        let remote = remote.node_id();
         let parts = PeerParts {
             session,
-            remote: remote.node_id(),
+            remote,
             leftover,
             sealer,
             opener,
             suite: suite.protocol_name(),
             terms: Terms {
                 network: self.own.network,
-                remote: remote.node_id(),
+                remote,
                 handshake_hash,
                 ping_interval: self.timing.ping_interval,
                 ping_timeout: self.timing.ping_timeout,
@@ -163,7 +164,7 @@ impl Opening {
             budget_bytes: self.budget_bytes,
             limits: self.limits.clone(),
             links: self.links.clone(),
-            guard: SessionGuard::new(session, self.sessions.clone()),
+            guard: SessionGuard::new(session, remote, self.sessions.clone()),
             clock: self.clock.clone(),
         };
         Peer::launch(io, parts);

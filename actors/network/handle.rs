@@ -21,11 +21,11 @@ use super::{Builder, core::Core};
 use crate::{
     bridge::{Publish, Subscription},
     events::What,
-    manager::{Connect, Disconnect, PeerQuery, SetValidators, Shutdown},
+    manager::{Connect, Disconnect, Named, PeerQuery, SetValidators, Shutdown},
     payload::{Delivery, Payload},
     relay::{Order, SetMode},
     requests::{Ask, RequestError},
-    scoring::{Ban, Bans, Explain, ScoresOf, TellReport, Unban},
+    scoring::{Ban, Bans, Explain, ScoresOf, TellReport, Tracked, Unban},
     status::{PeerInfo, Status},
 };
 
@@ -247,15 +247,24 @@ impl Network {
         Ok(self.core.actors.scoring.send(Bans).await?)
     }
 
-    /// Connects to an address and keeps at it.
+    /// Every peer that has a score, connected or not.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn scored_peers(&self) -> Result<Vec<NodeId>, Stopped> {
+        Ok(self.core.actors.scoring.send(Tracked).await?)
+    }
+
+    /// Connects to an address and keeps at it until the peer there is disconnected.
     ///
     /// # Errors
     /// [`Stopped`].
     pub async fn connect(&self, target: PeerAddress) -> Result<(), Stopped> {
-        Ok(self.core.actors.manager.send(Connect { target, bootstrap: false }).await?)
+        Ok(self.core.actors.manager.send(Connect { target, named: Named::Now }).await?)
     }
 
-    /// Disconnects a peer and leaves it alone for a while; whether it was connected.
+    /// Disconnects a peer and leaves it alone for five minutes; whether it was connected. Then a
+    /// peer of the configuration is dialled again; one of [`Network::connect`] is not.
     ///
     /// # Errors
     /// [`Stopped`].

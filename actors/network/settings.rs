@@ -129,7 +129,7 @@ pub(super) fn requests(config: &Config) -> RequestConfig {
     RequestConfig {
         cost_per_second: defaults.cost_per_second.saturating_mul(config.limits.rate_factor.into()),
         serving_per_peer: count(config.limits.requests_per_peer),
-        deadline_ms_max: sync.max(defaults.deadline_ms_max),
+        deadline_ms_max: sync,
         ..defaults
     }
 }
@@ -154,5 +154,23 @@ pub(super) fn post_quantum(config: &Config) -> PqPolicy {
         PostQuantum::Prefer => PqPolicy::Prefer,
         PostQuantum::Require => PqPolicy::Require,
         PostQuantum::Classical => PqPolicy::Classical,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peerstage_core::config::Span;
+
+    use super::*;
+
+    /// Nobody waits longer for an answer than the operator says, be that short or long.
+    #[test]
+    fn the_longest_wait_for_an_answer_is_the_configured_one() {
+        let mut config = Config::default();
+        assert_eq!(requests(&config), RequestConfig { serving_per_peer: 16, ..Default::default() });
+        for seconds in [30, 600] {
+            config.timeouts.sync = Span::seconds(seconds);
+            assert_eq!(u64::from(requests(&config).deadline_ms_max), seconds * 1_000);
+        }
     }
 }

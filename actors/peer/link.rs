@@ -100,6 +100,8 @@ pub struct Greeting {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEnd {
+    /// Who the other side proved to be in the handshake, greeted or not.
+    pub peer: NodeId,
     /// Why, and who said so.
     pub closure: Closure,
     /// What the peer did wrong, if it did.
@@ -136,6 +138,7 @@ pub enum SessionEvent {
 /// Tells the NetworkManager how a session ends, exactly once, also when a panic ends it.
 pub struct SessionGuard {
     session: SessionId,
+    peer: NodeId,
     events: Queue<SessionEvent>,
     closure: Option<Closure>,
     fault: Option<Fault>,
@@ -175,10 +178,10 @@ pub struct PeerLinks {
 }
 
 impl SessionGuard {
-    /// A guard for a session that has begun.
+    /// A guard for a session with this peer that has begun.
     #[must_use]
-    pub fn new(session: SessionId, events: Queue<SessionEvent>) -> Self {
-        SessionGuard { session, events, closure: None, fault: None }
+    pub fn new(session: SessionId, peer: NodeId, events: Queue<SessionEvent>) -> Self {
+        SessionGuard { session, peer, events, closure: None, fault: None }
     }
 
     /// Why the session ends; the first reason stands.
@@ -207,7 +210,7 @@ impl Drop for SessionGuard {
         } else {
             self.closure.unwrap_or(Closure::local(CloseReason::ConnectionLost))
         };
-        let end = SessionEnd { closure, fault: self.fault };
+        let end = SessionEnd { peer: self.peer, closure, fault: self.fault };
         let _ = self.events.push(SessionEvent::Ended(self.session, end));
     }
 }

@@ -85,9 +85,11 @@ section! {
         /// For a message that was announced and asked for, until another peer is asked.
         /// gossipsub's follow-up time for IWANT.
         pub want: Span = Span::seconds(3), in Span::millis(10) => Span::minutes(10);
-        /// For an answer while catching up, which may be large. A guess: 4 MiB at 1 Mbit/s.
-        pub sync: Span = Span::seconds(30), in Span::millis(100) => Span::hours(1);
-        /// For any other answer, unless the caller gives a deadline. A guess.
+        /// The longest that anybody waits for an answer: a caller that gives a longer deadline, as
+        /// while catching up, and a peer that asks this node. A guess: the largest answer,
+        /// 2 MiB, at 300 kbit/s.
+        pub sync: Span = Span::minutes(1), in Span::millis(100) => Span::hours(1);
+        /// For an answer, unless the caller gives a deadline; not longer than sync. A guess.
         pub request: Span = Span::seconds(10), in Span::millis(10) => Span::minutes(10);
         /// For everything to close when the node is told to stop. Half of what
         /// container engines wait.
