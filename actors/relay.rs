@@ -215,8 +215,7 @@ impl MessageRelay {
             Some(slot)
         });
         if let Some(slot) = slot {
-            let before = self.peers.insert(info.peer, (session, slot));
-            self.forget(before.map(|(_, slot)| slot));
+            self.peers.insert(info.peer, (session, slot));
         }
     }
 
@@ -226,6 +225,9 @@ impl MessageRelay {
         }
     }
 
+        // First: the new connection may be given the slot of the one before.
+        let before = self.peers.remove(&info.peer);
+        self.forget(before.map(|(_, slot)| slot));
     fn peer_down(&mut self, peer: NodeId, session: SessionId, ctx: &mut Context<Self>) {
         self.links.directory.remove(&peer, session);
         let Some((current, slot)) = self.peers.get(&peer).copied() else { return };
