@@ -224,7 +224,7 @@ impl Relay {
         if queued {
             return;
         }
-        if let Some(entry) = self.table.find(&id).and_then(|at| self.table.get_mut(at)) {
+        if let Some(entry) = self.table.find(kind, &id).and_then(|at| self.table.get_mut(at)) {
             entry.unlearn(slot);
         }
         self.drops.add(kind, DropReason::QueueFull);

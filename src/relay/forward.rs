@@ -34,7 +34,7 @@ impl Relay {
         self.check_own(kind, &body)?;
         let topic = if kind == Kind::Custom { topic } else { Topic(0) };
         let id = MessageId::of(kind, topic, &body);
-        let known = self.table.find(&id).and_then(|at| self.table.get(at));
+        let known = self.table.find(kind, &id).and_then(|at| self.table.get(at));
         if known.is_some_and(|entry| !matches!(entry.state, State::Loose | State::Asked(_))) {
             return Ok(Broadcast { id: Some(id), duplicate: true, ..Broadcast::default() });
         }
@@ -115,13 +115,15 @@ impl Relay {
         if let Some(signed) = Signed::parse(body).filter(|_| kind.row().signed) {
             self.origins.insert(signed.origin, signed.stamp, id);
         }
-        let found = self.table.find(&id);
+        let found = self.table.find(kind, &id);
         let entry = found.unwrap_or_else(|| self.table.insert(now, id, kind));
         match self.table.get(entry).map(|known| (known.state, known.body.is_some())) {
             // Another's copy waits for its verdict, or ours is here already.
             Some((State::Held, _)) if found.is_some() => return entry,
             Some((State::Accepted, true)) => return entry,
-            Some((State::Asked(ask), _)) => self.on_answered(ask),
+            Some((State::Asked(ask), _)) => {
+                self.on_answered(ask);
+            }
             _ => {}
         }
         self.table.set(now, entry, State::Accepted);

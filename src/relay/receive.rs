@@ -171,11 +171,10 @@ impl Relay {
         out: &mut Vec<Action>,
     ) -> Option<Arrived> {
         let kind = message.kind;
-        let found = self.table.find(&message.id);
+        let found = self.table.find(kind, &message.id);
         let entry = found.unwrap_or_else(|| self.table.insert(now, message.id, kind));
         let known = self.table.get_mut(entry)?;
         let (state, at) = (known.state, known.at);
-        known.kind = kind;
         let slot = source.accountable();
         let mut repeated = false;
         if let Some(slot) = slot {
@@ -223,6 +222,9 @@ impl Relay {
             return Some(DropReason::NotInSet);
         }
         let closed = self.config.mode(kind) == Some(RelayMode::ValidatorOnly);
+        if self.asks.len() > 0 {
+            self.disprove_others(now, kind, &message.id, out);
+        }
         (closed && !self.is_validator()).then_some(DropReason::NotValidator)
     }
 
