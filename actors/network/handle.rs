@@ -39,12 +39,12 @@ pub struct Network {
 /// Why a message was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Longer than its kind may be.
+    /// Longer than its kind may be here.
     #[error("{length} bytes are more than the {limit} bytes this kind may have")]
     TooLong {
         /// Length of the message, bytes.
         length: usize,
-        /// Limit of the kind, bytes.
+        /// Limit of the kind, the protocol's or our own in `limits`, bytes.
         limit: usize,
     },
     /// A kind that neighbours exchange, or that goes through another call.
@@ -139,7 +139,7 @@ impl Network {
     /// [`SendError`].
     pub async fn send<P: Payload>(&self, to: NodeId, payload: P) -> Result<Delivery, SendError> {
         let (kind, topic, body) = (P::KIND, P::TOPIC, payload.encode());
-        let limit = kind.row().body_max;
+        let limit = self.core.body_max(kind);
         if body.len() > limit {
             return Err(SendError::TooLong { length: body.len(), limit });
         }

@@ -216,7 +216,10 @@ impl PeerLinks {
     /// Sends arrivals to their listeners. The queues hold more than all the peers' budgets, so
     /// they are only full when the node is drowning: then messages are dropped and counted.
     pub fn route(&self, mut arrivals: Arrivals) {
-        arrivals.messages.retain(|arrival| self.is_within_limit(&arrival.message));
+        arrivals.messages.retain(|arrival| {
+            let direct = listener_of(&arrival.message) == Listener::Direct;
+            !direct || self.is_within_limit(&arrival.message)
+        });
         let Some(first) = arrivals.messages.first().map(|arrival| listener_of(&arrival.message))
         else {
             return;
@@ -250,7 +253,8 @@ impl PeerLinks {
         }
     }
 
-    /// Within the protocol's limit but over ours: not for us, and nobody's fault.
+    /// Within the protocol's limit but over ours: not for us, and nobody's fault. What is not for
+    /// us alone goes on to the relay, which may have asked for it.
     fn is_within_limit(&self, message: &Message) -> bool {
         let kind = message.kind;
         let over = self.body_limits.get(kind.index()).is_some_and(|max| message.body.len() > *max);

@@ -88,8 +88,9 @@ impl Relay {
         if row.relay.is_none() {
             return Err(RelayError::WrongKind(kind));
         }
-        if body.len() > row.body_max {
-            return Err(RelayError::TooLong { length: body.len(), limit: row.body_max });
+        let (length, limit) = (body.len(), self.body_max(kind));
+        if length > limit {
+            return Err(RelayError::TooLong { length, limit });
         }
         if row.sender == Sender::Validator && !self.is_validator() {
             return Err(RelayError::NotValidator);

@@ -163,7 +163,7 @@ impl Relay {
         if inner.stamp.since(wall) > self.config.stamp_future_ms {
             return self.drops.add(Kind::Routed, DropReason::FromFuture);
         }
-        if inner.body.len() > inner.kind.row().body_max {
+        if inner.body.len() > self.body_max(inner.kind) {
             return self.drops.add(inner.kind, DropReason::TooLong);
         }
         if inner.kind != Kind::Custom && inner.header.topic != Topic(0) {
