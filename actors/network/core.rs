@@ -161,7 +161,7 @@ impl Core {
     pub(super) async fn catch_up(&self) -> Result<(), Stopped> {
         for queue in &self.from_peers {
             let (mark, reached) = oneshot::channel();
-            queue.push(FromPeer::Mark(mark)).map_err(|_| Stopped)?;
+            queue.push_control(FromPeer::Mark(mark)).map_err(|_| Stopped)?;
             reached.await.map_err(|_| Stopped)?;
         }
         Ok(())

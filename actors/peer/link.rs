@@ -264,16 +264,17 @@ impl PeerLinks {
         !over
     }
 
-    /// Tells the relay and the requests of a peer, before any of its messages.
+    /// Tells the relay and the requests of a peer, before any of its messages. Never lost, as its
+    /// end isn't: without the one it would be deaf, without the other its queues stayed for ever.
     pub fn up(&self, up: PeerUp) {
-        let _ = self.requests.push(FromPeer::Up(up.clone()));
-        let _ = self.gossip.push(FromPeer::Up(up));
+        let _ = self.requests.push_control(FromPeer::Up(up.clone()));
+        let _ = self.gossip.push_control(FromPeer::Up(up));
     }
 
     /// Tells the relay and the requests that a peer is gone, after all of its messages.
     pub fn down(&self, peer: NodeId, session: SessionId) {
-        let _ = self.requests.push(FromPeer::Down(peer, session));
-        let _ = self.gossip.push(FromPeer::Down(peer, session));
+        let _ = self.requests.push_control(FromPeer::Down(peer, session));
+        let _ = self.gossip.push_control(FromPeer::Down(peer, session));
     }
 
     /// Reports a measured round trip.
