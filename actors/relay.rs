@@ -3,6 +3,7 @@
 mod handlers;
 mod messages;
 
+mod outcome;
 use std::{collections::BTreeMap, sync::Arc};
 
 use actix::{AsyncContext, Context, Recipient};
@@ -19,6 +20,8 @@ use peerstage_core::{
 pub(crate) use messages::Verified;
 use messages::fault_of;
 pub use messages::{Broadcast, Counts, CountsQuery, Order, RecordSeen, SetMode};
+pub(crate) use messages::{Verified, VerifiedRun};
+use outcome::Outcome;
 
 use crate::{
     bridge::{About, Judge, Judged, Subscribe, verdict_label},
@@ -87,8 +90,8 @@ pub struct MessageRelay {
     /// What the step hands to the bridges.
     to_blockchain: Vec<Judge>,
     to_consensus: Vec<Judge>,
-    /// Sends of the current step that found a full queue.
-    refused: usize,
+    /// What became of the sends of the current step, where the chain ordered it.
+    outcomes: Option<Vec<Outcome>>,
     timer: Timer,
     clock: Clock,
     lifeline: Lifeline,
@@ -129,7 +132,7 @@ impl MessageRelay {
             touched: PeerSet::default(),
             to_blockchain: Vec::new(),
             to_consensus: Vec::new(),
-            refused: 0,
+            outcomes: None,
             timer: Timer::default(),
             clock,
             lifeline,
@@ -137,7 +140,7 @@ impl MessageRelay {
     }
 
     fn send(&mut self, to: &PeerSet, id: Option<MessageId>, message: &Outgoing) {
-        let kind = message.kind;
+        let (kind, mut queued, mut refused) = (message.kind, 0, 0);
         for slot in to.iter() {
             let outbox = self.outboxes.get(slot.index()).and_then(Option::as_ref);
             let pushed = outbox.map(|outbox| outbox.push_quietly(message.clone()));
@@ -146,7 +149,7 @@ impl MessageRelay {
                 self.counts.of(kind).sent += 1;
                 continue;
             }
-            self.refused += 1;
+            refused += 1;
             if let Some(id) = id {
                 self.machine.on_queue_result(slot, kind, id, false);
             }
@@ -154,6 +157,9 @@ impl MessageRelay {
     }
 
     /// Takes what the machine counted since the last batch.
+        if let Some(outcomes) = &mut self.outcomes {
+            outcomes.extend(Outcome::of(message, id, queued, refused));
+        }
     fn take_tallies(&mut self) {
         let MessageRelay { machine, counts, links, .. } = self;
         machine.take_counts(&mut |kind, reason, count| counts.dropped(kind, reason, count));
@@ -188,15 +194,14 @@ impl MessageRelay {
         ctx: &mut Context<Self>,
         order: impl FnOnce(&mut Relay, Time, &mut Vec<Action>) -> Ordering,
     ) -> Result<Delivery, SendError> {
-        self.refused = 0;
+        self.outcomes = Some(Vec::new());
         let wall = self.clock.wall();
         let sent = step(self, ctx, |actor, now, out| {
             actor.machine.on_wall(now, wall);
             order(&mut actor.machine, now, out)
-        })?;
-        let refused = self.refused;
-        let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(refused);
-        Ok(Delivery { queued, lazy: refused + sent.announced.len(), dropped: 0 })
+        });
+        let outcomes = self.outcomes.take().unwrap_or_default();
+        Ok(outcome::delivery(&sent?, &outcomes))
     }
 
     fn peer_up(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
@@ -357,3 +362,6 @@ impl Shell for MessageRelay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,8 +40,8 @@ impl Relay {
         }
         let entry = self.keep_own(now, kind, topic, id, &body);
         let (sent, announced) = self.push(now, entry, kind, topic, 0, id, &body, out);
-        let routed = self.route_to_validators(now, kind, topic, &body, out);
-        Ok(Broadcast { id: Some(id), sent, announced, routed, duplicate: false })
+        let (routed, unreachable) = self.route_to_validators(now, kind, topic, &body, out);
+        Ok(Broadcast { id: Some(id), sent, announced, routed, unreachable, duplicate: false })
     }
 
     /// Sends a message to one node: over its connection, else sealed and routed through others.
@@ -242,7 +242,8 @@ impl Relay {
         }
     }
 
-    /// Seals a validator-only message of our own to every validator we are not connected to.
+    /// Seals a validator-only message of our own to every validator we are not connected to; who
+    /// they are, and how many there is no way to.
     fn route_to_validators(
         &mut self,
         now: Time,
@@ -250,19 +251,22 @@ impl Relay {
         topic: Topic,
         body: &Bytes,
         out: &mut Vec<Action>,
-    ) -> Vec<NodeId> {
-        let mut routed = Vec::new();
+    ) -> (Vec<NodeId>, usize) {
+        let (mut routed, mut unreachable) = (Vec::new(), 0usize);
         if self.config.mode(kind) != Some(RelayMode::ValidatorOnly) {
-            return routed;
+            return (routed, unreachable);
         }
         for key in self.unconnected_validators() {
             let node = self.validator_nodes.get(&key).copied();
             match node {
                 Some(node) if self.route(now, node, kind, 0, topic, body, out) => routed.push(node),
-                _ => self.drops.add(kind, DropReason::ValidatorUnreachable),
+                _ => {
+                    self.drops.add(kind, DropReason::ValidatorUnreachable);
+                    unreachable = unreachable.saturating_add(1);
+                }
             }
         }
-        routed
+        (routed, unreachable)
     }
 
     /// Validators of the set that no connection leads to, ourselves left out; the manager keeps
