@@ -19,7 +19,7 @@ use crate::{
         Disconnect, Hello, Outgoing, Ping, RequestHeader, ResponseHeader, RoutedHeader, Topic,
         validator_proof_message,
     },
-    rate::TokenBucket,
+    rate::{SLOWEST_BYTES_PER_SECOND, TokenBucket},
     time::{Millis, Time, earliest},
 };
 
@@ -36,8 +36,6 @@ const TRICKLE_GRACE_MS: Millis = 10_000;
 const FIRST_PING_MS: Millis = 500;
 /// How often a node that reads slowly pings within the time that an answer may take.
 const PINGS_A_TIMEOUT: Millis = 3;
-/// The slowest a connection may be while a message is unfinished, bytes per second (row 5).
-const TRICKLE_FLOOR: u64 = 16 * 1024;
 
 /// What is fixed for the life of a connection.
 #[derive(Clone, Debug)]
@@ -103,7 +101,7 @@ pub enum End {
     #[error("no answer to a ping")]
     PingTimeout,
     /// A message was started and then trickled.
-    #[error("slower than {TRICKLE_FLOOR} bytes per second")]
+    #[error("slower than {SLOWEST_BYTES_PER_SECOND} bytes per second")]
     TooSlow,
     /// The peer said goodbye, with its reason's code.
     #[error("the peer closed with reason {reason}")]
@@ -246,7 +244,7 @@ impl Connection {
         if let Some((since, bytes)) = self.trickle {
             let age = now.since(since);
             if age >= TRICKLE_GRACE_MS {
-                if bytes.saturating_mul(1000) / age.max(1) < TRICKLE_FLOOR {
+                if bytes.saturating_mul(1000) / age.max(1) < SLOWEST_BYTES_PER_SECOND {
                     return self.end(End::TooSlow, out);
                 }
                 self.trickle = Some((now, 0));

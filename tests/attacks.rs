@@ -26,3 +26,5 @@ mod patience;
 mod process;
 #[path = "attacks/session.rs"]
 mod session;
+#[path = "attacks/slow.rs"]
+mod slow;

@@ -90,6 +90,7 @@ pub(super) fn relay(config: &Config) -> RelayConfig {
     let mode = |kind: Kind| Some((kind, config.relay_mode(kind)?));
     RelayConfig {
         modes: KINDS.iter().filter_map(|row| mode(row.kind)).collect(),
+        bodies_max: KINDS.iter().map(|row| (row.kind, config.body_max(row.kind))).collect(),
         max_hops: relay.max_hops,
         fallback_best: count(relay.fallback_peers),
         expiration_ms: relay.expiration.as_millis(),

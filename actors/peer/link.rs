@@ -219,7 +219,10 @@ impl PeerLinks {
     /// Sends arrivals to their listeners. The queues hold more than all the peers' budgets, so
     /// they are only full when the node is drowning: then messages are dropped and counted.
     pub fn route(&self, mut arrivals: Arrivals) {
-        arrivals.messages.retain(|arrival| self.is_within_limit(&arrival.message));
+        arrivals.messages.retain(|arrival| {
+            let direct = listener_of(&arrival.message) == Listener::Direct;
+            !direct || self.is_within_limit(&arrival.message)
+        });
         let Some(first) = arrivals.messages.first().map(|arrival| listener_of(&arrival.message))
         else {
             return;
@@ -253,7 +256,8 @@ impl PeerLinks {
         }
     }
 
-    /// Within the protocol's limit but over ours: not for us, and nobody's fault.
+    /// Within the protocol's limit but over ours: not for us, and nobody's fault. What is not for
+    /// us alone goes on to the relay, which may have asked for it.
     fn is_within_limit(&self, message: &Message) -> bool {
         let kind = message.kind;
         let over = self.body_limits.get(kind.index()).is_some_and(|max| message.body.len() > *max);
@@ -263,16 +267,17 @@ impl PeerLinks {
         !over
     }
 
-    /// Tells the relay and the requests of a peer, before any of its messages.
+    /// Tells the relay and the requests of a peer, before any of its messages. Never lost, as its
+    /// end isn't: without the one it would be deaf, without the other its queues stayed for ever.
     pub fn up(&self, up: PeerUp) {
-        let _ = self.requests.push(FromPeer::Up(up.clone()));
-        let _ = self.gossip.push(FromPeer::Up(up));
+        let _ = self.requests.push_control(FromPeer::Up(up.clone()));
+        let _ = self.gossip.push_control(FromPeer::Up(up));
     }
 
     /// Tells the relay and the requests that a peer is gone, after all of its messages.
     pub fn down(&self, peer: NodeId, session: SessionId) {
-        let _ = self.requests.push(FromPeer::Down(peer, session));
-        let _ = self.gossip.push(FromPeer::Down(peer, session));
+        let _ = self.requests.push_control(FromPeer::Down(peer, session));
+        let _ = self.gossip.push_control(FromPeer::Down(peer, session));
     }
 
     /// Reports a measured round trip.

@@ -72,6 +72,8 @@ pub(super) enum WriterNews {
     Stalled,
     /// Messages wait for their pace.
     Paced,
+    /// A queue is full, and somebody may wait for room: the actor's clock runs from now on.
+    Crowded,
     /// The peer reads so slowly that a message which must not be lost found no room.
     Overflowed,
     /// The keys are used up; a new connection makes new ones.
@@ -202,6 +204,9 @@ impl Writer {
                 // Whoever reads nothing is cut off now, not when its socket takes bytes again.
                 self.overflowed = true;
                 return Poll::Ready(WriterNews::Overflowed);
+            }
+            if self.outbox.is_crowded() {
+                return Poll::Ready(WriterNews::Crowded);
             }
             match self.poll_write_all(cx) {
                 Poll::Ready(Ok(())) => {}

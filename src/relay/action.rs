@@ -333,6 +333,8 @@ pub struct Broadcast {
     pub announced: PeerSet,
     /// Nodes it was sealed to and routed to.
     pub routed: Vec<NodeId>,
+    /// Validators it should go to and that there is no way to.
+    pub unreachable: usize,
     /// Whether it was broadcast before; then nothing is sent again.
     pub duplicate: bool,
 }

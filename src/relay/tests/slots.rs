@@ -144,7 +144,7 @@ fn a_kept_body_is_copied_once_and_a_duplicate_never() {
         relay.on_verdict(START, ticket, Verdict::Accept, &mut out);
         let Some(Action::Send { message: sent, .. }) = out.pop() else { panic!("{out:?}") };
         assert_eq!(sent.body.as_ptr(), judged.body.as_ptr(), "judged and forwarded are one");
-        let at = relay.table.find(&message.id).unwrap();
+        let at = relay.table.find(Kind::Block, &message.id).unwrap();
         let stored = relay.table.get(at).unwrap().body.as_ref().unwrap();
         assert_eq!(stored.as_ptr(), judged.body.as_ptr(), "stored too");
         relay.on_message(START, START, sender, message, &mut out);
