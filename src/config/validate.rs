@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Config, Fault, Optional, Origin, Problem, Role, Size, keys};
+use crate::rate::SLOWEST_BYTES_PER_SECOND;
 
 /// The longest name of a node or a network, bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -257,6 +258,8 @@ fn standing(config: &Config, rules: &mut Rules<'_>) {
 /// A peer takes a node for a trickler that sends less (`Connection`: 16 KiB a second of an
 /// unfinished message); twice that, because frames of other messages come between.
 const UPLOAD_MIN: Size = Size::kib(32);
+/// Less is not sent to anybody, see [`SLOWEST_BYTES_PER_SECOND`].
+const DOWNLOAD_MIN: Size = Size(SLOWEST_BYTES_PER_SECOND);
 
 fn rates(config: &Config, rules: &mut Rules<'_>) {
     let limits = &config.limits;
@@ -268,6 +271,17 @@ fn rates(config: &Config, rules: &mut Rules<'_>) {
             format!(
                 "{key} = {rate} is too little: peers cut off who sends so slowly; {UPLOAD_MIN} a \
                  second for each peer is needed, or 0 for no limit"
+            )
+        });
+    }
+    for (key, rate) in [
+        ("limits.max_download_rate", limits.max_download_rate),
+        ("limits.max_download_rate_per_peer", limits.max_download_rate_per_peer),
+    ] {
+        rules.require(rate.0 == 0 || rate >= DOWNLOAD_MIN, &[key], || {
+            format!(
+                "{key} = {rate} is too little: peers send {DOWNLOAD_MIN} a second however little \
+                 is asked for; that much is needed, or 0 for no limit"
             )
         });
     }

@@ -13,8 +13,9 @@ use crate::{
     time::{Millis, Time},
 };
 
-/// Whoever takes less than this part of the slowest way, or of what we let it have, while a queue is full is cut off. A
-/// guess: room for a reader with a limit of its own and for what is sent again on the way.
+/// Whoever takes less than this part of the slowest way, or of what we let it have, while a queue
+/// is full is cut off. A guess: room for a reader with a limit of its own and for what is sent
+/// again on the way.
 const SLOW_PART: u64 = 4;
 
 /// A queue that had no room for a message, until half of what waited has left.
