@@ -235,6 +235,22 @@ impl Scoring {
         self.faulted(now, peer, Cause::Fault(fault), i64::from(fault.cost()), out);
     }
 
+    /// A peer broke a rule before it was let in, at this address: a ban for it counts against the
+    /// host, so that a new key at the same address does not help.
+    pub fn on_stranger_fault(
+        &mut self,
+        now: Time,
+        peer: NodeId,
+        address: Address,
+        fault: Fault,
+        out: &mut Vec<Action>,
+    ) {
+        if let Some(tracked) = self.track(now, peer, out) {
+            tracked.address.get_or_insert(address);
+        }
+        self.on_fault(now, peer, fault, out);
+    }
+
     fn faulted(&mut self, now: Time, peer: NodeId, cause: Cause, cost: i64, out: &mut Vec<Action>) {
         let changes = [
             (Axis::Faults, cost),

@@ -74,6 +74,15 @@ pub enum Observation {
         /// Which.
         fault: Fault,
     },
+    /// It broke a rule at this address before it was let in.
+    StrangerFault {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        address: Address,
+        /// Which.
+        fault: Fault,
+    },
     /// It served a request, or did not.
     Service {
         /// Who.

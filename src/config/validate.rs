@@ -281,7 +281,7 @@ fn rates(config: &Config, rules: &mut Rules<'_>) {
         rules.require(rate.0 == 0 || rate >= DOWNLOAD_MIN, &[key], || {
             format!(
                 "{key} = {rate} is too little: peers send {DOWNLOAD_MIN} a second however little \
-                 is asked for; that much is needed, or 0 for no limit"
+                 is asked for; that much is needed for each peer that sends, or 0 for no limit"
             )
         });
     }
