@@ -235,9 +235,9 @@ impl Scoring {
         self.faulted(now, peer, Cause::Fault(fault), i64::from(fault.cost()), out);
     }
 
-    /// A peer broke a rule before it was let in, at this address: a ban for it counts against the
-    /// host, so that a new key at the same address does not help.
-    pub fn on_stranger_fault(
+    /// A peer's connection from this address ended for a fault. It may never have been let in: a
+    /// ban counts against its host all the same, so that a new key there does not help.
+    pub fn on_fault_at(
         &mut self,
         now: Time,
         peer: NodeId,

@@ -245,7 +245,7 @@ impl NetworkManager {
                     let peer = end.peer;
                     let address = self.sessions.get(&session).map(|session| session.address);
                     let faulty = match address {
-                        Some(address) => Observation::StrangerFault { peer, address, fault },
+                        Some(address) => Observation::FaultAt { peer, address, fault },
                         None => Observation::Fault { peer, fault },
                     };
                     let _ = self.links.observations.push(faulty);

@@ -74,8 +74,8 @@ pub enum Observation {
         /// Which.
         fault: Fault,
     },
-    /// It broke a rule at this address before it was let in.
-    StrangerFault {
+    /// Its connection ended for this; whether it was let in before or not.
+    FaultAt {
         /// Who.
         peer: NodeId,
         /// Where.

@@ -137,9 +137,9 @@ impl PeerScoring {
                 count(fault);
                 machine.on_fault(now, peer, fault, out);
             }
-            Observation::StrangerFault { peer, address, fault } => {
+            Observation::FaultAt { peer, address, fault } => {
                 count(fault);
-                machine.on_stranger_fault(now, peer, address, fault, out);
+                machine.on_fault_at(now, peer, address, fault, out);
             }
             Observation::Service { peer, service } => machine.on_service(now, peer, service, out),
         }

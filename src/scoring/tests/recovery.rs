@@ -85,7 +85,7 @@ fn strangers_that_are_banned_count_against_their_host() {
     for n in 1..=5 {
         assert!(!world.scoring.is_banned(world.now, id(99), Some(&address)));
         let World { scoring, now, out } = &mut world;
-        scoring.on_stranger_fault(*now, id(n), address, Fault::MalformedMessage, out);
+        scoring.on_fault_at(*now, id(n), address, Fault::MalformedMessage, out);
     }
     let refusal = world.scoring.refusal(world.now, id(99), Some(&address));
     assert_eq!(refusal, Some(Refusal::Host { banned: 5 }));
