@@ -87,7 +87,7 @@ pub const STACKS: &[Stack] = &[
         name: "raw-tcp",
         package: "stack-raw",
         variant: "tcp",
-        cases: ALL,
+        cases: &["bulk", "small", "request", "handshake", "idle", "blocks", "trans"],
         crates: &["tokio"],
         settings: "no protection: a floor; TCP_NODELAY, one write a message, 64 KiB read buffer; \
                    broadcast: a flood whose writers take all that waits into one write",

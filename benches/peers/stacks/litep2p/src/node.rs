@@ -11,7 +11,7 @@ use litep2p::{
     config::ConfigBuilder,
     protocol::notification::{
         ConfigBuilder as NotificationBuilder, NotificationEvent, NotificationHandle,
-        NotificationSink,
+        NotificationSink, ValidationResult,
     },
     transport::tcp::config::Config as TcpConfig,
     types::multiaddr::Multiaddr,
@@ -55,7 +55,12 @@ impl Node {
     pub async fn next_event(&mut self) -> Result<NotificationEvent> {
         loop {
             tokio::select! {
-                event = self.handle.next() => return event.ok_or_else(|| anyhow!("it ended")),
+                event = self.handle.next() => match event {
+                    Some(NotificationEvent::ValidateSubstream { peer, .. }) => {
+                        self.handle.send_validation_result(peer, ValidationResult::Accept);
+                    }
+                    event => return event.ok_or_else(|| anyhow!("it ended")),
+                },
                 _ = self.litep2p.next_event() => {}
             }
         }

@@ -8,6 +8,10 @@ use peerstage::{Block, Inbound, Network, Verdict, What};
 
 use crate::node::{builder, dial};
 
+/// A node waits up to 2.5 s before its first dial, so that a network that restarts doesn't dial all
+/// at once. That is no part of a connection.
+const STARTED: Duration = Duration::from_secs(3);
+
 pub async fn serve(job: Job) -> Result<()> {
     let Job { task, control, variant, .. } = job;
     let network = builder(&variant)?.start().await?;
@@ -44,6 +48,7 @@ pub async fn drive(job: Job) -> Result<()> {
             for _ in 0..count {
                 nodes.push(builder(&variant)?.start_here().await?);
             }
+            tokio::time::sleep(STARTED).await;
             control.ready("");
             control.started().await?;
             let kept = nodes.clone();
