@@ -17,7 +17,7 @@ use peerstage_core::{
     frame::Message,
     identity::NodeId,
     kinds::Kind,
-    manager::{Action, DialId, Direction, Established, Manager, SessionId, Target},
+    manager::{Action, DialId, Direction, Established, LinkKind, Manager, SessionId, Target},
     messages::{Hello, Peers, PeersRequest},
     reason::{CloseReason, Closure},
     record::{SignedRecord, VerifiedRecord},
@@ -94,6 +94,8 @@ pub struct NetworkManager {
     inputs: Option<ManagerInputs>,
     start: Option<(Vec<Target>, Vec<Target>)>,
     sessions: BTreeMap<SessionId, Session>,
+    /// Attempts under way: their sessions and what they are for.
+    dials: BTreeMap<DialId, (SessionId, LinkKind)>,
     next_session: u64,
     own: Arc<OwnNode>,
     own_addresses: Vec<Address>,
@@ -149,6 +151,7 @@ impl NetworkManager {
             inputs: Some(parts.inputs),
             start: Some((parts.bootstrap, parts.persistent)),
             sessions: BTreeMap::new(),
+            dials: BTreeMap::new(),
             next_session: 0,
             own: parts.own,
             own_addresses: parts.own_addresses,
@@ -175,17 +178,21 @@ impl NetworkManager {
         tell("event", &self.links.events, Event { at: self.clock.now(), what });
     }
 
-    /// Lets the machine know how near its peers are: the nearest are not evicted.
-    fn tell_latencies(&mut self) {
+    /// Lets the machine know how near and how useful its peers are: the best are not evicted.
+    fn tell_merits(&mut self) {
         for greeted in self.sessions.values().filter_map(|session| session.greeting.as_ref()) {
-            if let Some(ms) = greeted.outbox.counters().round_trip() {
+            let counters = greeted.outbox.counters();
+            if let Some(ms) = counters.round_trip() {
                 self.machine.on_latency(&greeted.peer, ms);
             }
+            let [block, transaction] = counters.novel();
+            self.machine.on_novel(&greeted.peer, block, transaction);
         }
     }
 
     fn greeted(&mut self, greeting: Greeting, now: Time, out: &mut Vec<Action>) {
         let id = greeting.session;
+        let link = self.take_dial(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if let Some(reason) = session.refused {
             let _ = greeting.orders.try_send(PeerOrder::Close(reason, 0));
@@ -200,6 +207,7 @@ impl NetworkManager {
             orders: greeting.orders,
             outbox: greeting.outbox,
         });
+        let asked = greeting.hello.pace.blocks_only;
         let established = Established {
             peer: greeting.peer,
             address: session.address,
@@ -207,16 +215,20 @@ impl NetworkManager {
             channel: greeting.channel,
             record: Some(*greeting.record),
             validator: greeting.validator,
+            blocks_only: asked || link == Some(LinkKind::BlocksOnly),
         };
-        self.tell_latencies();
+        // Only whoever dialled us can take another's place.
+        if established.direction == Direction::Inbound {
+            self.tell_merits();
+        }
         self.machine.on_established(now, id, established, out);
     }
 
     fn on_session(&mut self, event: SessionEvent, now: Time, out: &mut Vec<Action>) {
         match event {
             SessionEvent::DialFailed { attempt, failure, reason } => {
-                let session = self.session_of(attempt);
-                if let Some(session) = session.and_then(|id| self.sessions.remove(&id)) {
+                let session = self.dials.remove(&attempt);
+                if let Some(session) = session.and_then(|(id, _)| self.sessions.remove(&id)) {
                     self.dial_failed(&session, reason);
                 }
                 self.machine.on_dial_failed(now, attempt, failure, out);
@@ -229,6 +241,12 @@ impl NetworkManager {
                 }
                 self.ended(session, Closure::local(CloseReason::HandshakeFailed), now, out);
             }
+            SessionEvent::Felt { attempt, peer } => {
+                if let Some((id, _)) = self.dials.remove(&attempt) {
+                    self.sessions.remove(&id);
+                }
+                self.machine.on_felt(now, attempt, peer, out);
+            }
             SessionEvent::Greeted(greeting) => self.greeted(*greeting, now, out),
             SessionEvent::Ended(session, end) => {
                 if let (Some(fault), Some(peer)) = (end.fault, self.peer_of(session)) {
@@ -240,6 +258,7 @@ impl NetworkManager {
     }
 
     fn ended(&mut self, id: SessionId, closure: Closure, now: Time, out: &mut Vec<Action>) {
+        self.take_dial(id);
         let Some(session) = self.sessions.remove(&id) else { return };
         self.last_address = Some(session.address);
         if let Some(greeted) = &session.greeting {
@@ -270,9 +289,10 @@ impl NetworkManager {
         self.sessions.values().any(|session| session.greeting.is_some())
     }
 
-    fn session_of(&self, attempt: DialId) -> Option<SessionId> {
-        let dialled = Direction::Outbound(attempt);
-        self.sessions.iter().find(|(_, session)| session.direction == dialled).map(|(id, _)| *id)
+    /// The attempt that a session comes from is over: what it was for.
+    fn take_dial(&mut self, id: SessionId) -> Option<LinkKind> {
+        let Direction::Outbound(attempt) = self.sessions.get(&id)?.direction else { return None };
+        self.dials.remove(&attempt).map(|(_, link)| link)
     }
 
     /// Shows once that a dial became no peer: one that was given up was shown at that moment.
@@ -349,6 +369,9 @@ impl NetworkManager {
         Some(PeerRow {
             peer: view.peer,
             address: view.address,
+            group: view.group,
+            place: view.place,
+            blocks_only: view.blocks_only,
             outbound: view.outbound,
             validator: view.validator,
             agent: greeted.agent.clone(),

@@ -11,7 +11,7 @@ use peerstage_core::{
     connection::Terms,
     handshake::{Established, HandshakeConfig, HandshakeError},
     identity::NodeId,
-    manager::{DialFailure, DialId, SessionId},
+    manager::{DialFailure, DialId, LinkKind, SessionId},
     reason::CloseReason,
     time::{Millis, Time},
 };
@@ -51,7 +51,7 @@ impl Opening {
     /// other end of `wanted` is dropped.
     pub(crate) fn dial(
         self: &Arc<Self>,
-        attempt: DialId,
+        (attempt, link): (DialId, LinkKind),
         session: SessionId,
         address: Address,
         expected: Option<NodeId>,
@@ -63,7 +63,15 @@ impl Opening {
         self.placement.spawn_peer(async move {
             let opened = while_wanted(wanted, this.connect(address, expected, rng)).await;
             match opened {
-                Ok((io, established)) => this.launch(session, io, *established, address, by),
+                // Dropped here, before a greeting: nothing is taken of the other's places.
+                Ok((_, established)) if link == LinkKind::Feeler => {
+                    let peer = established.remote.node_id();
+                    let _ = this.sessions.push(SessionEvent::Felt { attempt, peer });
+                }
+                Ok((io, established)) => {
+                    let blocks_only = link == LinkKind::BlocksOnly;
+                    this.launch(session, io, *established, (address, blocks_only), by);
+                }
                 Err(error) => {
                     let event = SessionEvent::DialFailed {
                         attempt,
@@ -88,7 +96,9 @@ impl Opening {
             let config = this.handshake.clone();
             let opened = upgrade(link, Side::Acceptor, config, rng, &this.clock, &this.workers);
             match while_wanted(wanted, opened).await {
-                Ok((io, established)) => this.launch(session, io, *established, remote, by),
+                Ok((io, established)) => {
+                    this.launch(session, io, *established, (remote, false), by);
+                }
                 Err(error) => {
                     tracing::debug!(%remote, %error, "inbound handshake failed");
                     let reason = error.reason();
@@ -117,7 +127,7 @@ impl Opening {
         session: SessionId,
         io: Box<dyn Io>,
         established: Established,
-        address: Address,
+        (address, blocks_only): (Address, bool),
         greeting_by: Time,
     ) {
         let Established { transport, remote, handshake_hash, leftover, suite, .. } = established;
@@ -139,7 +149,7 @@ impl Opening {
                 hello_timeout: greeting_by.since(self.clock.now()),
                 reads_slowly: self.limits.reads_slowly(),
             },
-            hello: self.own.hello(&handshake_hash, address),
+            hello: self.own.hello(&handshake_hash, address, blocks_only),
             write_timeout: self.timing.write_timeout,
             nonce: self.rng().next_u64(),
             queue_bytes: self.queue_bytes,

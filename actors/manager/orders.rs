@@ -32,8 +32,8 @@ impl NetworkManager {
         let Some(greeted) = self.sessions.get(&id).and_then(|s| s.greeting.as_ref()) else {
             return;
         };
-        let PeerView { peer, address, outbound, validator, .. } = *view;
-        let info = PeerInfo { peer, validator, outbound };
+        let PeerView { peer, address, outbound, validator, blocks_only, .. } = *view;
+        let info = PeerInfo { peer, validator, outbound, blocks_only };
         let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
         self.opening.links.up(PeerUp { session: id, info, noise_key, outbox });
         let _ = greeted.orders.try_send(PeerOrder::Accept);
@@ -103,16 +103,17 @@ impl Shell for NetworkManager {
 
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
-            Action::Dial { attempt, address, expected } => {
+            Action::Dial { attempt, link, address, expected } => {
                 let (session, wanted) = self.new_session(address, Direction::Outbound(attempt));
-                self.opening.dial(attempt, session, address, expected, wanted);
+                self.dials.insert(attempt, (session, link));
+                self.opening.dial((attempt, link), session, address, expected, wanted);
             }
             Action::CancelDial { attempt, reason } => {
                 let name = match reason {
                     CloseReason::HandshakeTimeout => "connection_timeout",
                     other => other.name(),
                 };
-                if let Some(id) = self.session_of(attempt) {
+                if let Some((id, _)) = self.dials.get(&attempt).copied() {
                     if let Some(session) = self.sessions.get(&id) {
                         self.dial_failed(session, name);
                     }
@@ -157,6 +158,7 @@ impl Shell for NetworkManager {
             }
             Action::PersistAddress(entry) => self.keep(Entry::Address(entry)),
             Action::ForgetAddress(address) => self.keep(Entry::ForgetAddress(address)),
+            Action::PersistAnchors(anchors) => self.keep(Entry::Anchors(anchors)),
             Action::PersistRecord(record) => {
                 self.see_record(&record);
                 self.keep(Entry::Record(record));

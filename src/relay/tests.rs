@@ -129,6 +129,7 @@ impl Network {
                 peer: keypair(other).node_id(),
                 validator: self.nodes[other].relay.validator,
                 outbound,
+                blocks_only: false,
             };
             let slot = self.step(own, |relay, now, out| relay.on_peer_up(now, info, out));
             assert!(slot.is_some());

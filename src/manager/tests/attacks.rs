@@ -1,5 +1,7 @@
 //! Rows of the attack table.
 
+use std::net::IpAddr;
+
 use super::super::*;
 use super::stories::{Story, address, dials, far, node, verified};
 use crate::record::{

@@ -13,7 +13,12 @@ fn relay() -> Relay {
 }
 
 fn up(relay: &mut Relay, n: usize, out: &mut Vec<Action>) -> PeerSlot {
-    let info = PeerInfo { peer: keypair(n).node_id(), validator: None, outbound: false };
+    let info = PeerInfo {
+        peer: keypair(n).node_id(),
+        validator: None,
+        outbound: false,
+        blocks_only: false,
+    };
     relay.on_peer_up(START, info, out).unwrap()
 }
 
@@ -36,7 +41,12 @@ fn the_lowest_free_slot_is_given_and_a_left_one_only_after_it_was_cleared() {
 #[test]
 fn we_are_no_peer_and_who_comes_back_gets_another_slot() {
     let (mut relay, mut out) = (relay(), Vec::new());
-    let own = PeerInfo { peer: keypair(0).node_id(), validator: None, outbound: true };
+    let own = PeerInfo {
+        peer: keypair(0).node_id(),
+        validator: None,
+        outbound: true,
+        blocks_only: false,
+    };
     assert_eq!(relay.on_peer_up(START, own, &mut out), None);
     let first = up(&mut relay, 1, &mut out);
     let second = up(&mut relay, 1, &mut out);
