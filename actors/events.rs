@@ -5,7 +5,7 @@ use peerstage_core::{
     identity::{NodeId, PublicKey},
     kinds::Kind,
     messages::MessageId,
-    reason::Closure,
+    reason::{CloseReason, Closure},
     time::{Millis, Time},
 };
 use serde::Serialize;
@@ -49,6 +49,27 @@ pub enum What {
         score: f64,
         /// How long it was connected, ms.
         connected_ms: Millis,
+    },
+    /// A peer stays, on a newer connection: one of two had to go. [`What::PeerConnected`] of the
+    /// newer one follows.
+    ConnectionReplaced {
+        /// Who.
+        peer: NodeId,
+        /// Where the older connection went.
+        address: Address,
+        /// The peer's score, points.
+        score: f64,
+        /// How long the older connection was there, ms.
+        connected_ms: Millis,
+    },
+    /// Somebody introduced itself and got no slot.
+    ConnectionRefused {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        address: Address,
+        /// Why.
+        reason: CloseReason,
     },
     /// A connection that never became a peer.
     DialFailed {
@@ -116,6 +137,8 @@ impl What {
         match self {
             What::PeerConnected { .. } => "peer_connected",
             What::PeerDisconnected { .. } => "peer_disconnected",
+            What::ConnectionReplaced { .. } => "connection_replaced",
+            What::ConnectionRefused { .. } => "connection_refused",
             What::DialFailed { .. } => "dial_failed",
             What::AcceptFailed { .. } => "accept_failed",
             What::Received { .. } => "received",

@@ -80,11 +80,13 @@ impl<P: Payload> actix::Message for Inbound<P> {
 /// What happened to a message that was handed to the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Delivery {
-    /// Peers it is queued to.
+    /// Peers to which it is queued, and nodes to which it is on its way sealed.
     pub queued: usize,
-    /// Peers whose queue was full: they learn of it by announcement.
+    /// Peers that learn of it by announcement and then ask for it: because a few others are
+    /// pushed it, or because their queue was full.
     pub lazy: usize,
-    /// Peers it will not reach from here.
+    /// Nodes it will not reach from here: there is no way to a validator, or it was for one node
+    /// alone and no queue on the way took it.
     pub dropped: usize,
 }
 

@@ -105,6 +105,8 @@ pub struct PeerStore {
     events: Recipient<Event>,
     clock: Clock,
     alarmed: bool,
+    /// Whether the next flush is due.
+    flushes: bool,
     lifeline: Lifeline,
 }
 
@@ -159,8 +161,21 @@ fn read<T: DeserializeOwned>(
 }
 
 impl PeerStore {
-    fn begin(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(self.flush_interval, |store, _| store.flush());
+    #[expect(clippy::unused_self, reason = "every core actor has one")]
+    fn begin(&mut self, _: &mut Context<Self>) {}
+
+    /// Something waits to become durable: a store that nobody writes to is left alone.
+    fn flush_later(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.flushes, true) {
+            return;
+        }
+        ctx.run_later(self.flush_interval, |store, ctx| {
+            store.flushes = false;
+            store.flush();
+            if store.alarmed {
+                store.flush_later(ctx);
+            }
+        });
     }
 
     /// What was written behind becomes durable, and what failed is tried again.
@@ -190,6 +205,7 @@ impl PeerStore {
             events,
             clock,
             alarmed: false,
+            flushes: false,
             lifeline,
         }
     }
@@ -247,9 +263,10 @@ core_actor!(PeerStore, mailbox = 4_096);
 impl Handler<Keep> for PeerStore {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, Keep(entries): Keep, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Keep(entries): Keep, ctx: &mut Context<Self>) -> Self::Result {
         fault_point("PeerStore::Keep");
         self.watch();
+        self.flush_later(ctx);
         let Some(writer) = &self.writer else { return Box::pin(async {}) };
         let batch = match batch(entries) {
             Ok(batch) => batch,

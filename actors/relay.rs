@@ -1,24 +1,27 @@
 //! The MessageRelay actor: every gossiped message passes here, in and out.
 
+mod checks;
 mod handlers;
 mod messages;
+mod outcome;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use actix::{AsyncContext, Context, Recipient};
 use peerstage_core::{
     identity::{NetworkId, NodeId},
-    kinds::Kind,
     lanes::Pushed,
     manager::SessionId,
-    messages::{MessageId, Outgoing, Signed},
+    messages::{MessageId, Outgoing},
     relay::{self, Action, DropReason, Inbound, PeerSet, PeerSlot, Relay, VerdictTicket},
     time::Time,
 };
 
-pub(crate) use messages::Verified;
+use checks::{Check, Checks};
 use messages::fault_of;
 pub use messages::{Broadcast, Counts, CountsQuery, Order, RecordSeen, SetMode};
+pub(crate) use messages::{Verified, VerifiedRun};
+use outcome::Outcome;
 
 use crate::{
     bridge::{About, Judge, Judged, Subscribe, verdict_label},
@@ -62,7 +65,7 @@ pub(crate) struct RelayInputs {
     /// From the bridges.
     pub verdicts: QueueStream<Judged>,
     /// From the workers.
-    pub(crate) verified: (Queue<Verified>, QueueStream<Verified>),
+    pub(crate) verified: (Queue<VerifiedRun>, QueueStream<VerifiedRun>),
 }
 
 /// What the machine says of an order of the chain.
@@ -77,7 +80,8 @@ pub struct MessageRelay {
     outboxes: Vec<Option<Outbox>>,
     links: RelayLinks,
     inputs: Option<RelayInputs>,
-    verified: Queue<Verified>,
+    verified_runs: Queue<VerifiedRun>,
+    checks: Checks,
     workers: Workers,
     counts: Counts,
     /// The permit of the read that is being looked at.
@@ -87,8 +91,8 @@ pub struct MessageRelay {
     /// What the step hands to the bridges.
     to_blockchain: Vec<Judge>,
     to_consensus: Vec<Judge>,
-    /// Sends of the current step that found a full queue.
-    refused: usize,
+    /// What became of the sends of the current step, where the chain ordered it.
+    outcomes: Option<Vec<Outcome>>,
     timer: Timer,
     clock: Clock,
     lifeline: Lifeline,
@@ -121,7 +125,8 @@ impl MessageRelay {
             peers: BTreeMap::new(),
             outboxes: Vec::new(),
             links,
-            verified: inputs.verified.0.clone(),
+            verified_runs: inputs.verified.0.clone(),
+            checks: Checks::default(),
             inputs: Some(inputs),
             workers,
             counts: Counts::default(),
@@ -129,7 +134,7 @@ impl MessageRelay {
             touched: PeerSet::default(),
             to_blockchain: Vec::new(),
             to_consensus: Vec::new(),
-            refused: 0,
+            outcomes: None,
             timer: Timer::default(),
             clock,
             lifeline,
@@ -137,19 +142,23 @@ impl MessageRelay {
     }
 
     fn send(&mut self, to: &PeerSet, id: Option<MessageId>, message: &Outgoing) {
-        let kind = message.kind;
+        let (kind, mut queued, mut refused) = (message.kind, 0, 0);
         for slot in to.iter() {
             let outbox = self.outboxes.get(slot.index()).and_then(Option::as_ref);
             let pushed = outbox.map(|outbox| outbox.push_quietly(message.clone()));
             self.touched.insert(slot);
             if matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_))) {
                 self.counts.of(kind).sent += 1;
+                queued += 1;
                 continue;
             }
-            self.refused += 1;
+            refused += 1;
             if let Some(id) = id {
                 self.machine.on_queue_result(slot, kind, id, false);
             }
+        }
+        if let Some(outcomes) = &mut self.outcomes {
+            outcomes.extend(Outcome::of(message, id, queued, refused));
         }
     }
 
@@ -177,16 +186,32 @@ impl MessageRelay {
         bridge.push(Judge { ticket, message, permit: self.permit.clone() });
     }
 
-    fn verify(&mut self, ticket: VerdictTicket, kind: Kind, body: bytes::Bytes) {
-        let (network, permit) = (self.network, self.permit.clone());
-        let (workers, verified) = (self.workers.clone(), self.verified.clone());
+    /// Sends a worker all the checks that wait, unless one is at work.
+    fn check(&mut self) {
+        let Some(run) = self.checks.next_run() else { return };
+        let (workers, network) = (self.workers.clone(), self.network);
+        let runs = self.verified_runs.clone();
         actix_rt::spawn(async move {
-            let check =
-                move || Signed::parse(&body).is_some_and(|signed| signed.verify(kind, &network));
-            if let Ok(valid) = workers.run(check).await {
-                let _ = verified.push(Verified { ticket, valid, permit });
-            }
+            let run = workers.run(move || checks::run(run, &network)).await;
+            // If the worker is gone, what it had runs out of time; what waits goes to the next.
+            let _ = runs.push(run.unwrap_or(VerifiedRun(Vec::new())));
         });
+    }
+
+    /// What one run checked. All that one read of a peer brought is one step.
+    fn verified(&mut self, verified: Vec<Verified>, ctx: &mut Context<Self>) {
+        self.checks.ended();
+        let permit_of = |one: &Verified| one.permit.as_ref().map(Arc::as_ptr);
+        for part in verified.chunk_by(|a, b| permit_of(a) == permit_of(b)) {
+            self.permit = part.first().and_then(|first| first.permit.clone());
+            step(self, ctx, |actor, now, out| {
+                for Verified { ticket, valid, .. } in part {
+                    actor.machine.on_verified(now, *ticket, *valid, out);
+                }
+            });
+            self.permit = None;
+        }
+        self.check();
     }
 
     /// Runs an order of the chain and tells what became of it.
@@ -195,20 +220,22 @@ impl MessageRelay {
         ctx: &mut Context<Self>,
         order: impl FnOnce(&mut Relay, Time, &mut Vec<Action>) -> Ordering,
     ) -> Result<Delivery, SendError> {
-        self.refused = 0;
+        self.outcomes = Some(Vec::new());
         let wall = self.clock.wall();
         let sent = step(self, ctx, |actor, now, out| {
             actor.machine.on_wall(now, wall);
             order(&mut actor.machine, now, out)
-        })?;
-        let refused = self.refused;
-        let queued = (sent.sent.len() + sent.routed.len()).saturating_sub(refused);
-        Ok(Delivery { queued, lazy: refused + sent.announced.len(), dropped: 0 })
+        });
+        let outcomes = self.outcomes.take().unwrap_or_default();
+        Ok(outcome::delivery(&sent?, &outcomes))
     }
 
     fn peer_up(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
         let PeerUp { session, info, noise_key, outbox } = up;
         self.links.directory.insert(info.peer, session, outbox.clone());
+        // First: the new connection may be given the slot of the one before.
+        let before = self.peers.remove(&info.peer);
+        self.forget(before.map(|(_, slot)| slot));
         let slot = step(self, ctx, |actor, now, out| {
             actor.machine.on_record(info.peer, noise_key);
             // What is ordered for the new peer finds its outbox: orders are carried out after this.
@@ -222,8 +249,7 @@ impl MessageRelay {
             Some(slot)
         });
         if let Some(slot) = slot {
-            let before = self.peers.insert(info.peer, (session, slot));
-            self.forget(before.map(|(_, slot)| slot));
+            self.peers.insert(info.peer, (session, slot));
         }
     }
 
@@ -333,6 +359,7 @@ impl Shell for MessageRelay {
     /// Everybody whom the step has work for is woken once.
     fn settle(&mut self, _: Time, _: &mut Context<Self>) {
         self.take_tallies();
+        self.check();
         for slot in std::mem::take(&mut self.touched).iter() {
             if let Some(outbox) = self.outboxes.get(slot.index()).and_then(Option::as_ref) {
                 outbox.wake();
@@ -349,7 +376,9 @@ impl Shell for MessageRelay {
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
             Action::Send { to, id, message } => self.send(&to, id, &message),
-            Action::Verify { ticket, kind, body } => self.verify(ticket, kind, body),
+            Action::Verify { ticket, kind, body } => {
+                self.checks.add(Check { ticket, kind, body, permit: self.permit.clone() });
+            }
             Action::Judge { ticket, message } => self.judge(ticket, message),
             Action::Deliver(message) => {
                 self.judge(DELIVERED, message);
@@ -362,3 +391,6 @@ impl Shell for MessageRelay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

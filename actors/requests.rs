@@ -24,7 +24,7 @@ use peerstage_core::{
     scoring::{Fault, Service},
     time::Time,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::{
     clock::Clock,
@@ -92,7 +92,7 @@ pub(crate) struct Served {
     answer: Answer,
 }
 
-/// Sends the answer; if the server panicked, says that it failed.
+/// Sends the answer; if the server panicked or was broken off, says that it failed.
 struct ServedGuard {
     served: Option<Served>,
     answers: Queue<Served>,
@@ -119,6 +119,8 @@ pub struct RequestDesk {
     servers: Servers,
     peers: BTreeMap<NodeId, (SessionId, Outbox)>,
     waiting: BTreeMap<RequestId, oneshot::Sender<Result<Bytes, RequestError>>>,
+    /// Servers at work.
+    work: BTreeMap<ServeTicket, AbortHandle>,
     inputs: Option<RequestInputs>,
     answers: Queue<Served>,
     observations: Queue<Observation>,
@@ -153,6 +155,7 @@ impl RequestDesk {
             servers,
             peers: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            work: BTreeMap::new(),
             answers: inputs.answers.0.clone(),
             inputs: Some(inputs),
             observations,
@@ -164,19 +167,22 @@ impl RequestDesk {
         }
     }
 
-    fn serve(&self, ticket: ServeTicket, peer: NodeId, topic: Topic, body: Bytes) {
+    fn serve(&mut self, ticket: ServeTicket, peer: NodeId, topic: Topic, body: Bytes) {
         let Some(server) = self.servers.get(&topic).cloned() else {
             let answer = Answer::Unsupported;
             let _ = self.answers.push(Served { ticket, answer });
             return;
         };
         let answers = self.answers.clone();
-        actix_rt::spawn(async move {
-            let failed = Served { ticket, answer: Answer::Failed };
-            let mut guard = ServedGuard { served: Some(failed), answers };
+        // Made here: the work has an end also if it is broken off before it began.
+        let failed = Served { ticket, answer: Answer::Failed };
+        let guard = ServedGuard { served: Some(failed), answers };
+        let work = actix_rt::spawn(async move {
+            let mut guard = guard;
             let answer = server(peer, body).await.into();
             guard.served = Some(Served { ticket, answer });
         });
+        self.work.insert(ticket, work.abort_handle());
     }
 
     fn is_current(&self, peer: &NodeId, session: SessionId) -> bool {
@@ -264,6 +270,11 @@ impl Shell for RequestDesk {
             Action::Serve { ticket, peer, topic, body, .. } => {
                 self.serve(ticket, peer, topic, body);
             }
+            Action::Abandon(ticket) => {
+                if let Some(work) = self.work.get(&ticket) {
+                    work.abort();
+                }
+            }
             Action::Penalise { peer, fault, .. } => {
                 let fault = match fault {
                     RequestFault::MalformedMessage => Fault::MalformedMessage,
@@ -314,6 +325,7 @@ impl StreamHandler<Vec<Served>> for RequestDesk {
         fault_point("RequestDesk::Vec<Served>");
         self.act(ctx, |desk, now, out| {
             for Served { ticket, answer } in answers {
+                desk.work.remove(&ticket);
                 desk.machine.on_answer(now, ticket, answer, out);
             }
         });

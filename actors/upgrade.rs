@@ -1,11 +1,13 @@
 //! From a bare connection to an authenticated one: drives the [`Handshake`] machine.
 //!
 //! Runs before there is a Peer actor, so a stranger costs one bounded task and no slot. The
-//! cryptography runs on worker threads.
+//! cryptography is done where the conversation is: on a thread that does nothing else
+//! ([`crate::shell::Placement::spawn_handshake`]).
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use peerstage_core::{
     handshake::{Action, Established, Handshake, HandshakeConfig, HandshakeError},
     identity::NodeId,
@@ -15,7 +17,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     clock::Clock,
-    shell::Workers,
     transport::{Io, Link},
 };
 
@@ -31,9 +32,9 @@ pub(crate) enum UpgradeError {
     /// The socket failed.
     #[error("connection: {0}")]
     Socket(#[from] std::io::Error),
-    /// The node is stopping.
-    #[error("the node is stopping")]
-    Stopping,
+    /// A bug of ours, which costs this connection only.
+    #[error("the handshake panicked")]
+    Panicked,
     /// The connection had to make room, or its dial was given up.
     #[error("not wanted any more")]
     NotWanted,
@@ -52,7 +53,7 @@ impl UpgradeError {
                 std::io::ErrorKind::ConnectionReset => "connection_reset",
                 _ => "connection_failed",
             },
-            UpgradeError::Stopping => "shutdown",
+            UpgradeError::Panicked => "panicked",
             UpgradeError::NotWanted => "gave_way",
         }
     }
@@ -78,27 +79,25 @@ pub(crate) async fn upgrade(
     mut config: HandshakeConfig,
     mut rng: ChaCha20Rng,
     clock: &Clock,
-    workers: &Workers,
 ) -> Result<(Box<dyn Io>, Box<Established>), UpgradeError> {
-    let now = clock.now();
     let timeout = Duration::from_millis(config.timeout_ms);
     if let Side::Dialler(expected) = side {
         config.expected = expected;
     }
-    let started = workers
-        .run(move || {
-            let mut out = Vec::new();
-            let machine = match side {
-                Side::Dialler(_) => Handshake::initiator(config, now, &mut rng, &mut out),
-                Side::Acceptor => Handshake::responder(config, now, &mut rng),
-            };
-            (machine, out)
-        })
-        .await;
-    let (machine, out) = started.map_err(|_| UpgradeError::Stopping)?;
-    tokio::time::timeout(timeout, converse(link.io, machine, out, clock, workers))
-        .await
-        .unwrap_or(Err(UpgradeError::Handshake(HandshakeError::Timeout)))
+    let whole = async move {
+        let (now, mut out) = (clock.now(), Vec::new());
+        let machine = match side {
+            Side::Dialler(_) => Handshake::initiator(config, now, &mut rng, &mut out),
+            Side::Acceptor => Handshake::responder(config, now, &mut rng),
+        };
+        converse(link.io, machine, out, clock).await
+    };
+    let whole = tokio::time::timeout(timeout, whole);
+    match AssertUnwindSafe(whole).catch_unwind().await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(_)) => Err(UpgradeError::Handshake(HandshakeError::Timeout)),
+        Err(_) => Err(UpgradeError::Panicked),
+    }
 }
 
 async fn converse(
@@ -106,7 +105,6 @@ async fn converse(
     mut machine: Handshake,
     mut out: Vec<Action>,
     clock: &Clock,
-    workers: &Workers,
 ) -> Result<(Box<dyn Io>, Box<Established>), UpgradeError> {
     let mut buffer = BytesMut::with_capacity(READ_MAX);
     loop {
@@ -129,14 +127,6 @@ async fn converse(
         if io.read_buf(&mut buffer).await? == 0 {
             return Err(UpgradeError::Socket(std::io::ErrorKind::UnexpectedEof.into()));
         }
-        let (now, bytes) = (clock.now(), buffer.split());
-        let stepped = workers
-            .run(move || {
-                let mut out = Vec::new();
-                machine.on_bytes(now, &bytes, &mut out);
-                (machine, out)
-            })
-            .await;
-        (machine, out) = stepped.map_err(|_| UpgradeError::Stopping)?;
+        machine.on_bytes(clock.now(), &buffer, &mut out);
     }
 }

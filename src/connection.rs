@@ -19,7 +19,7 @@ use crate::{
         Disconnect, Hello, Outgoing, Ping, RequestHeader, ResponseHeader, RoutedHeader, Topic,
         validator_proof_message,
     },
-    rate::TokenBucket,
+    rate::{SLOWEST_BYTES_PER_SECOND, TokenBucket},
     time::{Millis, Time, earliest},
 };
 
@@ -32,10 +32,10 @@ const RECORDS_BURST: u32 = 40_000;
 const RECORDS_PER_SECOND: u32 = 20_000;
 /// How long an unfinished message may take before its speed is looked at (attack row 5).
 const TRICKLE_GRACE_MS: Millis = 10_000;
+/// When the first ping follows the greeting: soon, and not among what both sides catch up with.
+const FIRST_PING_MS: Millis = 500;
 /// How often a node that reads slowly pings within the time that an answer may take.
 const PINGS_A_TIMEOUT: Millis = 3;
-/// The slowest a connection may be while a message is unfinished, bytes per second (row 5).
-const TRICKLE_FLOOR: u64 = 16 * 1024;
 
 /// What is fixed for the life of a connection.
 #[derive(Clone, Debug)]
@@ -101,7 +101,7 @@ pub enum End {
     #[error("no answer to a ping")]
     PingTimeout,
     /// A message was started and then trickled.
-    #[error("slower than {TRICKLE_FLOOR} bytes per second")]
+    #[error("slower than {SLOWEST_BYTES_PER_SECOND} bytes per second")]
     TooSlow,
     /// The peer said goodbye, with its reason's code.
     #[error("the peer closed with reason {reason}")]
@@ -244,7 +244,7 @@ impl Connection {
         if let Some((since, bytes)) = self.trickle {
             let age = now.since(since);
             if age >= TRICKLE_GRACE_MS {
-                if bytes.saturating_mul(1000) / age.max(1) < TRICKLE_FLOOR {
+                if bytes.saturating_mul(1000) / age.max(1) < SLOWEST_BYTES_PER_SECOND {
                     return self.end(End::TooSlow, out);
                 }
                 self.trickle = Some((now, 0));
@@ -358,10 +358,8 @@ impl Connection {
             self.validator = Some(proof.key);
         }
         self.greeted = true;
-        // The first ping goes out with the greeting, so that a young peer has a latency at once.
-        self.next_ping = now;
+        self.next_ping = now.plus(FIRST_PING_MS.min(self.terms.ping_interval));
         out.push(Action::Greeted(Box::new(hello)));
-        self.send_ping(now, out);
         Ok(())
     }
 }

@@ -64,7 +64,9 @@ impl From<GossipHeader> for Header {
     fn from(header: GossipHeader) -> Self {
         let [a, b, c, d] = header.topic.0.to_le_bytes();
         let mut bytes = [0; HEADER_MAX];
-        bytes[..5].copy_from_slice(&[header.hops, a, b, c, d]);
+        if let Some(front) = bytes.first_chunk_mut::<5>() {
+            *front = [header.hops, a, b, c, d];
+        }
         Header { length: 5, bytes }
     }
 }

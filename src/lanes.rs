@@ -10,21 +10,23 @@
 //! # Security
 //! Provided: bytes waiting are bounded by kind and in total, whatever the peer does not read; what
 //! a full queue does is said in [`crate::kinds`].
+//! A peer whose queue stays full while it takes next to nothing is noticed ([`Lanes::is_slow`]).
 //! Not provided: protection from a local caller that ignores [`Pushed`].
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+mod patience;
 mod wait;
 
-use self::wait::keeps_connection;
+use self::{patience::Full, wait::keeps_connection};
 use crate::{
     frame::{FLAG_FIRST, FLAG_LAST, FRAME_HEADER, FRAME_PAYLOAD_MAX, MESSAGE_HEAD},
     header::{HEADER_MAX, Header},
     kinds::{KINDS, Kind, LANES, Lane, Overflow},
     messages::{Outgoing, Pace},
-    rate::{ByteRate, TokenBucket},
+    rate::{ByteRate, SLOWEST_BYTES_PER_SECOND, TokenBucket},
     time::{Millis, Time},
 };
 
@@ -85,6 +87,9 @@ pub struct Lanes {
     bytes_by_kind: [usize; KINDS.len()],
     bytes: usize,
     bytes_max: usize,
+    /// Bytes of bodies that have left, by kind.
+    left: [u64; KINDS.len()],
+    full: Option<Full>,
 }
 
 impl Lanes {
@@ -106,23 +111,34 @@ impl Lanes {
             bytes_by_kind: [0; KINDS.len()],
             bytes: 0,
             bytes_max,
+            left: [0; KINDS.len()],
+            full: None,
         }
     }
 
-    /// The receiver said how fast it takes messages.
+    /// The receiver said how fast it takes messages. It can't choose to be sent less than
+    /// [`SLOWEST_BYTES_PER_SECOND`]: what waits for it costs us memory.
     pub fn set_pace(&mut self, now: Time, pace: Pace) {
+        let bytes = Some(pace.bytes_per_second).filter(|bytes| *bytes > 0);
+        let bytes = bytes.map_or(0, |bytes| bytes.max(SLOWEST_BYTES_PER_SECOND));
         self.buckets = buckets(now, pace.rate_factor);
-        self.rates[0] = ByteRate::new(now, pace.bytes_per_second);
+        let [taken, _] = &mut self.rates;
+        *taken = ByteRate::new(now, bytes);
     }
 
     /// Sends at most so many bytes a second, lane 0 apart; 0 is no limit.
     pub fn set_upload_rate(&mut self, now: Time, bytes_per_second: u64) {
-        self.rates[1] = ByteRate::new(now, bytes_per_second);
+        let [_, sent] = &mut self.rates;
+        *sent = ByteRate::new(now, bytes_per_second);
     }
 
-    /// Holds all but lane 0 back until then: all peers together have had their share.
-    pub fn hold(&mut self, until: Time) {
+    /// Holds all but lane 0 back until then: all peers together have had their share. How much
+    /// longer that is than what was held back before, ms.
+    pub fn hold(&mut self, now: Time, until: Time) -> Millis {
+        let longer = until.since(self.held_until.max(now));
         self.held_until = until;
+        self.excuse(longer);
+        longer
     }
 
     /// Queues a message, or does what its kind's overflow policy says.
@@ -134,6 +150,7 @@ impl Lanes {
         }
         let mut dropped = 0;
         if !self.fits(message.kind, size) {
+            self.note_full(message.kind);
             match row.overflow {
                 Overflow::DropOldest => dropped = self.remove_queued(message.kind, size),
                 Overflow::Disconnect => return Pushed::Overflowed,
@@ -163,12 +180,6 @@ impl Lanes {
         self.waiting & !1 != 0 && (1..LANES).any(wants)
     }
 
-    /// Whether a message would be queued now without pushing out another.
-    #[must_use]
-    pub fn has_room(&self, message: &Outgoing) -> bool {
-        self.fits(message.kind, cost(message))
-    }
-
     /// Appends frames to `out`, at most `limit` bytes, until those are used up or nothing may go
     /// now.
     pub fn fill(&mut self, now: Time, out: &mut BytesMut, limit: usize) {
@@ -176,7 +187,7 @@ impl Lanes {
         while let Some(room) =
             end.checked_sub(out.len()).filter(|room| *room > FRAME_HEADER + FRAME_MIN)
         {
-            let Some(lane) = self.next_lane(now) else { return };
+            let Some(lane) = self.next_lane(now) else { break };
             // A frame of a shared lane is no longer than what its lane may send in this turn.
             let share = match self.deficit.get(lane) {
                 Some(deficit) if lane != 0 => {
@@ -195,6 +206,9 @@ impl Lanes {
                     *deficit = deficit.saturating_sub(written);
                 }
             }
+        }
+        if self.full.is_some() {
+            self.look_for_room();
         }
     }
 
@@ -342,14 +356,23 @@ impl Lanes {
             let [a, b, c, d] = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
             let length = u8::try_from(header.len()).unwrap_or(u8::MAX);
             front[4..10].copy_from_slice(&[kind.byte(), length, a, b, c, d]);
-            front[10..10 + header.len()].copy_from_slice(header);
+            // Headers are at most HEADER_MAX, and bodies as long as they were: nothing is cut.
+            if let Some(place) = front.get_mut(10..10 + header.len()) {
+                place.copy_from_slice(header);
+            }
         }
-        out.extend_from_slice(&front[..FRAME_HEADER + head]);
-        out.extend_from_slice(&body[current.sent..current.sent + piece]);
+        out.extend_from_slice(front.get(..FRAME_HEADER + head).unwrap_or_default());
+        out.extend_from_slice(body.get(current.sent..current.sent + piece).unwrap_or_default());
         current.sent += piece;
+        let kind = *kind;
+        if let Some(left) = self.left.get_mut(kind.index()) {
+            *left = left.wrapping_add(piece as u64);
+        }
         if last {
-            let (kind, size) = (*kind, cost(&current.message));
-            self.in_progress[lane] = None;
+            let size = cost(&current.message);
+            if let Some(done) = self.in_progress.get_mut(lane) {
+                *done = None;
+            }
             self.note_waiting(lane);
             self.release(kind, size);
         }

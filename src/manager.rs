@@ -208,7 +208,7 @@ impl Manager {
         let lists = [(DialPurpose::Bootstrap, bootstrap), (DialPurpose::Persistent, persistent)];
         for (purpose, targets) in lists {
             for target in targets {
-                self.dialler.add_target(now, target.address, target.expected, purpose);
+                self.dialler.add_configured(now, *target, purpose);
             }
         }
         let spread = rand::RngExt::random_range(&mut self.rng, 0..=self.config.start_spread);

@@ -2,6 +2,10 @@
 
 use crate::time::{Millis, Time};
 
+/// The slowest way between two nodes that is worth a connection, bytes a second: a modem's. Less is
+/// a trickle (attack row 5), and nobody is sent to more slowly because it asked for it (row 43).
+pub const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
+
 /// A token bucket in integer arithmetic (thousandths of a token).
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {

@@ -26,7 +26,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     identity::{Keypair, NetworkId, NodeId, PublicKey},
-    kinds::{Kind, RelayMode},
+    kinds::{KINDS, Kind, RelayMode},
     messages::MessageId,
     time::{Time, earliest},
 };
@@ -89,6 +89,8 @@ pub struct Relay {
     /// Peers with credits to be taken.
     credited: Vec<PeerSlot>,
     routed_bytes: u64,
+    /// The longest body of each kind, by its position in the table of kinds.
+    bodies_max: [usize; KINDS.len()],
     next_round: Option<Time>,
     next_sweep: Option<Time>,
     wall: Time,
@@ -136,6 +138,7 @@ impl Relay {
             table: Table::new(limits, [rng.next_u64(), rng.next_u64()]),
             origins: Origins::new(config.origin_max),
             own: keypair.node_id(),
+            bodies_max: KINDS.map(|row| config.body_max(row.kind)),
             config,
             network,
             keypair,
@@ -224,7 +227,7 @@ impl Relay {
         if queued {
             return;
         }
-        if let Some(entry) = self.table.find(&id).and_then(|at| self.table.get_mut(at)) {
+        if let Some(entry) = self.table.find(kind, &id).and_then(|at| self.table.get_mut(at)) {
             entry.unlearn(slot);
         }
         self.drops.add(kind, DropReason::QueueFull);
@@ -349,6 +352,11 @@ impl Relay {
         self.table.sweep_bodies(now, self.config.gossip.ttl_ms);
         let oldest = self.wall.minus(self.config.stamp_past_ms);
         self.origins.sweep(oldest, &self.validators);
+    }
+
+    /// The longest body of a kind that is taken or sent, bytes.
+    fn body_max(&self, kind: Kind) -> usize {
+        self.bodies_max.get(kind.index()).copied().unwrap_or(0)
     }
 
     fn penalise(&self, slot: PeerSlot, fault: RelayFault, detail: &str, out: &mut Vec<Action>) {

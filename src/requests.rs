@@ -3,7 +3,8 @@
 //! # Security
 //! Provided: bounded requests in flight in both directions, in count and bytes; an answer is
 //! taken only on the connection it was asked on; a peer over its quota gets a typed refusal
-//! (attack row 42); late answers cost nobody anything.
+//! (attack row 42), and work for it counts until it has ended, whatever it gave up meanwhile; late
+//! answers cost nobody anything.
 //! Not provided: any judgement of what an answer says; that is the asker's.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,7 +93,7 @@ impl Requests {
 
     /// A connection is gone: its requests go to others, or end.
     pub fn on_peer_down(&mut self, now: Time, peer: NodeId, out: &mut Vec<RequestAction>) {
-        self.serving.on_peer_down(&peer);
+        self.serving.on_peer_down(&peer, out);
         let Some(state) = self.peers.remove(&peer) else { return };
         for id in state.open.into_values() {
             self.on_attempt_failed(now, id, peer, RequestError::Disconnected, out);

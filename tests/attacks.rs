@@ -8,6 +8,8 @@
     reason = "a test that meets the unexpected must fail loudly"
 )]
 
+#[path = "attacks/ends.rs"]
+mod ends;
 #[path = "attacks/floods.rs"]
 mod floods;
 #[path = "attacks/handshake.rs"]
@@ -24,3 +26,5 @@ mod patience;
 mod process;
 #[path = "attacks/session.rs"]
 mod session;
+#[path = "attacks/slow.rs"]
+mod slow;

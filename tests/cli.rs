@@ -214,8 +214,52 @@ fn disconnect_leaves_a_peer_alone() {
     let (node, other) = (Node::start(&[]), Node::start(&[]));
     node.meet(&other);
     let mut events = node.follow(&["peer_disconnected"]);
-    node.cli(&["disconnect", &other.id()[..4]]);
+    let answer = node.cli(&["disconnect", &other.id()[..4]]);
+    assert!(answer.starts_with(&format!("disconnected {}\n", other.id())), "{answer}");
+    assert!(answer.contains("not dialled for 5 minutes"), "{answer}");
     assert_eq!(events.next()["closure"]["reason"], "requested");
+    // Its first digits still name it.
+    assert!(node.cli(&["explain", &other.id()[..4]]).contains(&other.id()));
+    assert!(node.refused(&["peer", &other.id()[..4]]).1.contains("not connected"));
+    assert_eq!(node.cli(&["ban", &other.id()[..4]]), format!("banned {}\n", other.id()));
+}
+
+/// What `run` would refuse, `config check` refuses, with the place; what it would make, it says.
+#[test]
+fn config_check_says_what_run_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("node.toml");
+    let place = file.to_str().unwrap();
+    let check = |text: &str| {
+        fs::write(&file, text).unwrap();
+        in_folder(folder.path(), &["config", "check", "--config", place])
+    };
+    let (_, errors, code) = check("[limits]\nmax_upload_rate = \"1B\"\n");
+    assert_eq!(code, 2);
+    let expected = format!("{place}:2:1: limits.max_upload_rate = 1B is too little");
+    assert!(errors.starts_with(&expected), "{errors}");
+    if !cfg!(feature = "rocksdb") {
+        let (_, errors, code) = check("[store]\nbackend = \"rocksdb\"\n");
+        assert_eq!(code, 2);
+        let expected = format!("{place}:2:1: store.backend = \"rocksdb\": this build has no such");
+        assert!(errors.starts_with(&expected), "{errors}");
+        let (_, of_run, code) = in_folder(folder.path(), &["run", "--config", place]);
+        assert_eq!((of_run, code), (errors, 2));
+    }
+    let below = file.join("below");
+    let (_, errors, code) = in_folder(&below, &["config", "check"]);
+    assert!(code == 2 && errors.contains("is not a directory"), "{code} {errors}");
+    let (text, _, code) = in_folder(&folder.path().join("nope"), &["config", "check"]);
+    assert_eq!(code, 0);
+    assert!(text.starts_with("the configuration is right: 1 key is set,"), "{text}");
+    assert!(text.contains("nope is not there yet: `run` makes it\n"), "{text}");
+    assert!(text.contains("there is no key") && text.contains("node.key yet"), "{text}");
+    fs::write(folder.path().join("node.key"), "no key").unwrap();
+    let (_, errors, code) = in_folder(folder.path(), &["config", "check"]);
+    assert_eq!((code, errors), {
+        let (_, of_run, code) = in_folder(folder.path(), &["id"]);
+        (code, of_run)
+    });
 }
 
 #[test]

@@ -112,9 +112,42 @@ async fn what_cannot_be_run_is_refused_before_anything_starts() {
     let (code, _, errors) = run(&["--replay", "/no/such/block"]).await;
     assert_eq!(code, Some(1), "{errors}");
     assert!(errors.contains("/no/such/block"), "{errors}");
+    let (code, _, errors) = run(&["--replay", "bitcoin:1"]).await;
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("the program holds no such block; write bitcoin:702861"), "{errors}");
+    for (flag, value, part) in [
+        ("--config", "node.toml", "--config makes no sense with localnet: --set"),
+        ("--data-dir", "here", "--data-dir makes no sense with localnet: --dir"),
+        ("--socket", "admin.sock", "it asks no running node"),
+        ("--admin", "http://127.0.0.1:1", "it asks no running node"),
+        ("--set", "gossip.fanuot=3", "flag gossip.fanuot=3: unknown key"),
+        ("--set", "network.listen_port=1", "a localnet decides that for each of its nodes"),
+        ("--set", "gossip.ttl=1h", "flag gossip.ttl=1h: gossip.ttl = 1h is longer than"),
+    ] {
+        let (code, report, errors) = run(&[flag, value]).await;
+        assert_eq!((code, report), (Some(2), Value::Null), "{flag} {value}: {errors}");
+        assert!(errors.contains(part), "{flag} {value}: {errors}");
+    }
     let (code, _, errors) = run(&["--replay", "bitcoin:702861", "bitcoin:702861"]).await;
     assert_eq!(code, Some(2), "{errors}");
     assert!(errors.contains("is the block of --replay bitcoin:702861 again"), "{errors}");
+}
+
+/// A flag goes over the configuration of every node, in processes and in threads.
+#[tokio::test]
+async fn a_flag_sets_a_key_of_all_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, more) in [("processes", &[][..]), ("threads", &["--in-process"])] {
+        let dir = folder.path().join(name);
+        let args = ["--nodes", "2", "--validators", "1", "--no-hostile", "--dir"];
+        let set = ["--set", "store.path=elsewhere"];
+        let args = [&args[..], &[dir.to_str().unwrap()], &set, more].concat();
+        let (code, report, errors) = run(&args).await;
+        assert_eq!(code, Some(0), "{errors}\n{report:#}");
+        for node in ["node-0", "node-1"] {
+            assert!(dir.join(node).join("elsewhere").is_dir(), "{name} {node}");
+        }
+    }
 }
 
 /// A network that stays up, and the processes of its nodes.

@@ -214,16 +214,17 @@ impl Shared {
         Ok(AdminResponse::done_to(peer))
     }
 
-    /// Whom a name means: a whole id means itself, digits the one peer, connected or banned,
-    /// that begins with them.
+    /// Whom a name means: a whole id means itself, digits the one peer, connected, banned or
+    /// with a score, that begins with them.
     async fn resolve(&self, name: PeerName) -> Result<NodeId, AdminError> {
         if let Some(peer) = name.whole() {
             return Ok(peer);
         }
         let connected = self.network.peers().await?.into_iter().map(|info| info.peer);
         let banned = self.network.bans().await?.into_iter().map(|ban| ban.peer);
-        let known: BTreeSet<NodeId> =
-            connected.chain(banned).filter(|peer| name.matches(peer)).collect();
+        let scored = self.network.scored_peers().await?;
+        let known = connected.chain(banned).chain(scored);
+        let known: BTreeSet<NodeId> = known.filter(|peer| name.matches(peer)).collect();
         match (known.first(), known.len()) {
             (Some(peer), 1) => Ok(*peer),
             (None, _) => Err(AdminError::UnknownPeer(name)),

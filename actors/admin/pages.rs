@@ -121,7 +121,7 @@ fn status_of(error: &AdminError) -> StatusCode {
             StatusCode::CONFLICT
         }
         AdminError::Send(SendError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-        AdminError::Send(SendError::Stopped)
+        AdminError::Send(SendError::Stopped | SendError::TooSlow)
         | AdminError::TooManyStreams { .. }
         | AdminError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
     }

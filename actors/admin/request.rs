@@ -178,6 +178,7 @@ impl AdminError {
                 "set node.role and add the key to the validator set"
             }
             AdminError::Send(SendError::NoRoute) => "wait until peers are connected",
+            AdminError::Send(SendError::TooSlow) => "send less to this node, or wait",
             AdminError::TooManyStreams { .. } => "close one of them",
             AdminError::Send(SendError::Stopped) | AdminError::Stopped => {
                 "the node is stopping; its log says why"

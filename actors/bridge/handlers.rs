@@ -128,7 +128,11 @@ impl Handlers {
         let mut tally = Tally::default();
         for Arrival { message, .. } in messages {
             let Some(header) = message.header.gossip() else { continue };
-            let Some(handler) = self.by_topic.get(&(message.kind, header.topic)) else { continue };
+            let Some(handler) = self.by_topic.get(&(message.kind, header.topic)) else {
+                metrics::counter!("peerstage_direct_dropped_total", "reason" => "no_handler")
+                    .increment(1);
+                continue;
+            };
             let about = About {
                 kind: message.kind,
                 id: watching.id_of(header.topic, &message),

@@ -1,7 +1,7 @@
 //! The MonitoringBridge actor: events to subscribers, counters to metrics, lines to the log.
 
 use actix::{Context, Handler, Message};
-use peerstage_core::reason::CloseReason;
+use peerstage_core::reason::{CloseReason, Closure};
 use tokio::sync::broadcast;
 
 use crate::{
@@ -101,9 +101,34 @@ impl Handler<Event> for MonitoringBridge {
     fn handle(&mut self, event: Event, _: &mut Context<Self>) {
         fault_point("MonitoringBridge::Event");
         metrics::counter!("peerstage_events_total", "event" => event.what.name()).increment(1);
+        count_end(&event.what);
         log(&event.what);
         // Nobody subscribed is no error.
         let _ = self.subscribers.send(event);
+    }
+}
+
+/// Counts how connections of peers end.
+fn count_end(what: &What) {
+    let (reason, by) = match what {
+        What::PeerDisconnected { closure, .. } => (closure.reason, ended_by(closure)),
+        What::ConnectionReplaced { .. } => (CloseReason::Duplicate, "us"),
+        What::ConnectionRefused { reason, .. } => {
+            let refused = "peerstage_connections_refused_total";
+            return metrics::counter!(refused, "reason" => reason.name()).increment(1);
+        }
+        _ => return,
+    };
+    metrics::counter!("peerstage_disconnects_total", "reason" => reason.name(), "by" => by)
+        .increment(1);
+}
+
+/// Who ended a connection, for people and metrics.
+fn ended_by(closure: &Closure) -> &'static str {
+    match closure.reason {
+        _ if closure.by_remote => "remote",
+        CloseReason::ConnectionLost => "network",
+        _ => "us",
     }
 }
 
@@ -117,27 +142,32 @@ fn log(what: &What) {
         }
         What::PeerDisconnected { peer, address, closure, score, connected_ms } => {
             let reason = closure.reason.name();
-            let by = match closure.reason {
-                _ if closure.by_remote => "remote",
-                CloseReason::ConnectionLost => "network",
-                _ => "us",
-            };
+            let by = ended_by(closure);
             tracing::info!(peer = %peer.short(), %address, reason, by, score, connected_ms, "peer disconnected");
         }
-        What::DialFailed { address, reason } if is_mistake(reason) => {
+        What::ConnectionReplaced { peer, address, score, connected_ms } => {
+            let (reason, by) = (CloseReason::Duplicate.name(), "us");
+            tracing::info!(peer = %peer.short(), %address, reason, by, score, connected_ms, "connection replaced by a newer one");
+        }
+        What::ConnectionRefused { peer, address, reason } => {
+            let reason = reason.name();
+            tracing::info!(peer = %peer.short(), %address, reason, "connection refused");
+        }
+        What::DialFailed { address, reason } if is_telling(reason) => {
             tracing::info!(%address, reason, "dial failed");
         }
         What::DialFailed { address, reason } => {
             tracing::debug!(%address, reason, "dial failed");
         }
-        What::AcceptFailed { address, reason } if is_mistake(reason) => {
+        What::AcceptFailed { address, reason } if is_telling(reason) => {
             tracing::info!(%address, reason, "inbound connection failed");
         }
         What::AcceptFailed { address, reason } => {
             tracing::debug!(%address, reason, "inbound connection failed");
         }
         What::PeerBanned { peer, until, reason } => {
-            tracing::warn!(peer = %peer.short(), %until, reason, "peer banned");
+            let until = until.utc();
+            tracing::warn!(peer = %peer.short(), until, reason, "peer banned");
         }
         What::PeerUnbanned { peer } => tracing::info!(peer = %peer.short(), "ban ended"),
         What::Alarm { name, text } => tracing::error!(name, text, "alarm"),
@@ -145,7 +175,11 @@ fn log(what: &What) {
     }
 }
 
-/// Whether a handshake failed for what an operator got wrong and should see, on either side.
-fn is_mistake(reason: &str) -> bool {
-    matches!(reason, "wrong_network" | "unsupported_version" | "self_connection")
+/// Whether a connection became no peer for what an operator should see, on either side: a mistake,
+/// or that the peer has another connection already.
+fn is_telling(reason: &str) -> bool {
+    matches!(
+        reason.trim_start_matches("remote: "),
+        "wrong_network" | "unsupported_version" | "self_connection" | "duplicate"
+    )
 }

@@ -77,8 +77,8 @@ impl Launched {
         let config = plan.write_config(node, bootstrap)?;
         let pin = Pin { index: node.index, board: self.board.clone() };
         let (orders, body) = match self.in_process {
-            true => launch_thread(&config, pin)?,
-            false => launch_process(&config, &node.log(), pin)?,
+            true => launch_thread(&config, plan.set(), pin)?,
+            false => launch_process(&config, plan.set(), &node.log(), pin)?,
         };
         let remote = Remote::new(node.index, node.socket());
         self.members.push(Launch { orders: Some(orders), body, remote });
@@ -190,6 +190,7 @@ impl Pin {
 /// then ends the nodes in order.
 fn launch_process(
     config: &Path,
+    set: &[String],
     log: &Path,
     pin: Pin,
 ) -> Result<(mpsc::Sender<Order>, Body), LocalnetError> {
@@ -198,6 +199,7 @@ fn launch_process(
     let mut child = Command::new(std::env::current_exe()?)
         .arg("localnet-node")
         .arg(config)
+        .args(set.iter().flat_map(|flag| ["--set", flag]))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log_file)
@@ -237,11 +239,15 @@ async fn read_views(pipe: ChildStdout, pin: Pin) {
 }
 
 /// A thread with a node on it. The node makes more of its own.
-fn launch_thread(config: &Path, pin: Pin) -> Result<(mpsc::Sender<Order>, Body), LocalnetError> {
+fn launch_thread(
+    config: &Path,
+    set: &[String],
+    pin: Pin,
+) -> Result<(mpsc::Sender<Order>, Body), LocalnetError> {
     let text = std::fs::read_to_string(config)
         .map_err(|error| LocalnetError::File { path: config.to_owned(), error })?;
     let layers = Layers::new().file(config.display().to_string(), text);
-    let config = layers.load().map_err(|error| LocalnetError::Usage(error.to_string()))?.config;
+    let config = layers.flags(set.to_vec()).load()?.config;
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
     let (views, mut viewed) = watch::channel(View::default());
     let (ended, end) = oneshot::channel();

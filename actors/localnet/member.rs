@@ -91,17 +91,17 @@ impl View {
     }
 }
 
-/// Runs one node as a process of its own.
+/// Runs one node as a process of its own; `set` goes over its configuration.
 ///
 /// # Errors
 /// In words.
-pub fn run_member(args: &MemberArgs) -> Result<(), LocalnetError> {
+pub fn run_member(args: &MemberArgs, set: &[String]) -> Result<(), LocalnetError> {
     let text = std::fs::read_to_string(&args.file)
         .map_err(|error| LocalnetError::File { path: args.file.clone(), error })?;
     // The launcher decides everything but where nodes keep their peers.
     let store = std::env::vars().filter(|(name, _)| name.starts_with("PEERSTAGE_STORE__"));
     let layers = Layers::new().file(args.file.display().to_string(), text).environment(store);
-    let config = layers.load().map_err(|error| LocalnetError::Usage(error.to_string()))?.config;
+    let config = layers.flags(set.to_vec()).load()?.config;
     let limiter = crate::node::start_logging(&config.log);
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
     let (views, viewed) = watch::channel(View::default());

@@ -13,6 +13,7 @@ mod collect;
 mod drive;
 mod launch;
 mod member;
+mod overrides;
 mod plan;
 mod progress;
 mod remote;
@@ -75,6 +76,9 @@ pub enum LocalnetError {
     /// The arguments contradict each other.
     #[error("{0}")]
     Usage(String),
+    /// What `--set` said.
+    #[error(transparent)]
+    Config(#[from] peerstage_core::config::ConfigError),
     /// A file or folder.
     #[error("{}: {error}", path.display())]
     File {
@@ -144,7 +148,7 @@ impl LocalnetError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            LocalnetError::Usage(_) => 2,
+            LocalnetError::Usage(_) | LocalnetError::Config(_) => 2,
             // As shells report SIGINT.
             LocalnetError::Interrupted => 130,
             _ => 1,
@@ -170,14 +174,16 @@ impl LocalnetArgs {
     }
 }
 
-/// Runs the network and prints the report, as JSON or for people.
+/// Runs the network and prints the report, as JSON or for people. `set` goes over the
+/// configuration of each node.
 ///
 /// # Errors
 /// [`LocalnetError`]: it could not be run, it was interrupted, or not everything came out as it
 /// should.
-pub fn run(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError> {
+pub fn run(args: &LocalnetArgs, set: &[String], json: bool) -> Result<(), LocalnetError> {
     args.check()?;
-    actix_rt::System::new().block_on(supervise(args, json))
+    overrides::check(set)?;
+    actix_rt::System::new().block_on(supervise(args, set, json))
 }
 
 /// The blocks to replay, each once: a network that knows a block does not spread it again.
@@ -196,9 +202,9 @@ fn load_all(names: &[String]) -> Result<Vec<Replay>, LocalnetError> {
 }
 
 /// Whatever happens, no node outlives this.
-async fn supervise(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError> {
+async fn supervise(args: &LocalnetArgs, set: &[String], json: bool) -> Result<(), LocalnetError> {
     let replays = load_all(&args.replay)?;
-    let plan = Plan::make(args)?;
+    let plan = Plan::make(args, set)?;
     let progress = Progress::new(json);
     let mut launched = Launched::new(&plan, args.in_process);
     let finished = tokio::select! {
@@ -211,7 +217,8 @@ async fn supervise(args: &LocalnetArgs, json: bool) -> Result<(), LocalnetError>
         interrupt().await?;
     }
     launched.stop().await;
-    let in_order = matches!(finished, Ok(()) | Err(LocalnetError::Interrupted));
+    let in_order =
+        matches!(finished, Ok(()) | Err(LocalnetError::Interrupted | LocalnetError::Config(_)));
     let keep_files = args.dir.is_some() || !in_order;
     if keep_files {
         eprintln!("The nodes' folders and logs are in {}", plan.folder.display());

@@ -9,6 +9,7 @@ use std::{
 
 use peerstage_core::{
     address::Address,
+    config::Layers,
     identity::{NodeId, PublicKey, hex},
 };
 
@@ -64,11 +65,13 @@ struct Settings {
     most: usize,
     nodes: usize,
     validators: Vec<PublicKey>,
+    /// Flags that go over everything.
+    set: Vec<String>,
 }
 
 impl Plan {
     /// Makes the folders and the keys.
-    pub(super) fn make(args: &LocalnetArgs) -> Result<Self, LocalnetError> {
+    pub(super) fn make(args: &LocalnetArgs, set: &[String]) -> Result<Self, LocalnetError> {
         let name = random_name()?;
         let folder = match &args.dir {
             Some(folder) => std::path::absolute(folder)?,
@@ -99,6 +102,7 @@ impl Plan {
             most: *args.degree.0.end(),
             nodes: args.nodes,
             validators: validators.map(|node| node.key).collect(),
+            set: set.to_vec(),
         };
         Ok(Plan { folder, nodes, settings })
     }
@@ -117,6 +121,11 @@ impl Plan {
     /// larger network it meets whom it can.
     pub(super) fn is_small(&self) -> bool {
         self.settings.nodes - 1 <= self.settings.most
+    }
+
+    /// Flags that go over every node's configuration.
+    pub(super) fn set(&self) -> &[String] {
+        &self.settings.set
     }
 
     pub(super) fn validators(&self) -> usize {
@@ -142,8 +151,8 @@ impl Plan {
         }
     }
 
-    /// A node's configuration, written to its folder. `bootstrap` is where the first node
-    /// listens; the first node itself has none.
+    /// A node's configuration, written to its folder and checked with the flags that go over
+    /// it. `bootstrap` is where the first node listens; the first node itself has none.
     pub(super) fn write_config(
         &self,
         node: &NodePlan,
@@ -151,6 +160,8 @@ impl Plan {
     ) -> Result<PathBuf, LocalnetError> {
         let path = node.folder.join(CONFIG_FILE);
         let text = self.settings.config(node, bootstrap, self.degree_max(node));
+        let layers = Layers::new().file(path.display().to_string(), text.as_str());
+        layers.flags(self.settings.set.iter().cloned()).load()?;
         fs::write(&path, text)
             .map_err(|error| LocalnetError::File { path: path.clone(), error })?;
         Ok(path)
@@ -232,7 +243,7 @@ fn random_name() -> Result<String, LocalnetError> {
 
 #[cfg(test)]
 mod tests {
-    use peerstage_core::config::{Config, Layers};
+    use peerstage_core::config::Config;
 
     use super::*;
 
@@ -243,6 +254,7 @@ mod tests {
             most: 8,
             nodes,
             validators: (0..validators).map(|number| PublicKey([number; 32])).collect(),
+            set: Vec::new(),
         }
     }
 

@@ -13,6 +13,9 @@ use super::LocalnetError;
 /// The block that comes with the program, from the crate `bitcoin-test-data`.
 pub(super) const BUILT_IN: &str = "bitcoin:702861";
 
+/// What names of blocks that come with the program begin with.
+const BUILT_IN_PREFIX: &str = "bitcoin:";
+
 /// One block, with the transactions that can be sent on their own.
 pub(super) struct Replay {
     /// As the command line names it.
@@ -30,6 +33,14 @@ impl Replay {
     pub(super) fn load(name: &str) -> Result<Self, LocalnetError> {
         let raw: Cow<'static, [u8]> = match name {
             BUILT_IN => Cow::Borrowed(bitcoin_test_data::blocks::mainnet_702861()),
+            // A file of that name would be written with its folder.
+            name if name.starts_with(BUILT_IN_PREFIX) => {
+                let text = format!(
+                    "--replay {name}: the program holds no such block; write {BUILT_IN}, or the \
+                     name of a file with a raw mainnet block"
+                );
+                return Err(LocalnetError::Usage(text));
+            }
             path => Cow::Owned(read(path.into())?),
         };
         let block: Block = deserialize(&raw).map_err(|error| LocalnetError::Replay {

@@ -141,6 +141,7 @@ pub(super) fn commands(report: &Report) -> String {
     if let Some(hostile) = &report.hostile {
         line(format!("explain {}", head(&hostile.node)));
         line(format!("unban {}", head(&hostile.node)));
+        line(format!("ban {} --for 1m", head(&hostile.node)));
     }
     let _ = writeln!(text, "Every node has a socket of its own: {}", report.folder.display());
     text

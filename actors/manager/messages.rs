@@ -17,8 +17,19 @@ use peerstage_core::{
 pub struct Connect {
     /// Where, and who must answer if it is known.
     pub target: PeerAddress,
-    /// Whether it is only a bootstrap node, which has no place of its own.
-    pub bootstrap: bool,
+    /// Who names it.
+    pub named: Named,
+}
+
+/// Who names a node to connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The configuration, as a bootstrap node, which has no place of its own.
+    Bootstrap,
+    /// The configuration, as a persistent peer.
+    Persistent,
+    /// The operator or the chain, until it is disconnected.
+    Now,
 }
 
 /// Disconnects a peer; answers whether it was connected.

@@ -27,7 +27,8 @@ use peerstage_core::{
 use tokio::sync::oneshot;
 
 pub use messages::{
-    Connect, Disconnect, ManagerQuery, ManagerReport, PeerQuery, PeerRow, SetValidators, Shutdown,
+    Connect, Disconnect, ManagerQuery, ManagerReport, Named, PeerQuery, PeerRow, SetValidators,
+    Shutdown,
 };
 pub(crate) use opening::Opening;
 use opening::Wanted;
@@ -65,6 +66,8 @@ struct Session {
     direction: Direction,
     /// Set by the greeting.
     greeting: Option<Greeted>,
+    /// Since when it has its slot, or had.
+    admitted: Option<Time>,
     /// The machine wants it gone, for this reason.
     refused: Option<CloseReason>,
     /// Dropped when it need not be opened any more.
@@ -169,8 +172,15 @@ impl NetworkManager {
         self.next_session += 1;
         let id = SessionId(self.next_session);
         let (wanted, is_wanted) = oneshot::channel();
-        let (greeting, refused, wanted) = (None, None, Some(wanted));
-        self.sessions.insert(id, Session { address, direction, greeting, refused, wanted });
+        let session = Session {
+            address,
+            direction,
+            greeting: None,
+            admitted: None,
+            refused: None,
+            wanted: Some(wanted),
+        };
+        self.sessions.insert(id, session);
         (id, is_wanted)
     }
 
@@ -178,8 +188,12 @@ impl NetworkManager {
         tell("event", &self.links.events, Event { at: self.clock.now(), what });
     }
 
-    /// Lets the machine know how near and how useful its peers are: the best are not evicted.
+    /// Lets the machine know how near and how useful its peers are when it may have to choose whom
+    /// to evict: the best are not.
     fn tell_merits(&mut self) {
+        if !self.machine.is_full() {
+            return;
+        }
         for greeted in self.sessions.values().filter_map(|session| session.greeting.as_ref()) {
             let counters = greeted.outbox.counters();
             if let Some(ms) = counters.round_trip() {
@@ -226,19 +240,15 @@ impl NetworkManager {
 
     fn on_session(&mut self, event: SessionEvent, now: Time, out: &mut Vec<Action>) {
         match event {
-            SessionEvent::DialFailed { attempt, failure, reason } => {
-                let session = self.dials.remove(&attempt);
-                if let Some(session) = session.and_then(|(id, _)| self.sessions.remove(&id)) {
+            SessionEvent::DialFailed { session, attempt, failure, reason } => {
+                self.dials.remove(&attempt);
+                if let Some(session) = self.sessions.remove(&session) {
                     self.dial_failed(&session, reason);
                 }
                 self.machine.on_dial_failed(now, attempt, failure, out);
             }
             SessionEvent::AcceptFailed { session, reason } => {
-                metrics::counter!("peerstage_handshakes_failed_total", "reason" => reason)
-                    .increment(1);
-                if let Some(address) = self.sessions.get(&session).map(|s| s.address) {
-                    self.event(What::AcceptFailed { address, reason: reason.to_owned() });
-                }
+                self.accept_failed(session, reason, reason.to_owned());
                 self.ended(session, Closure::local(CloseReason::HandshakeFailed), now, out);
             }
             SessionEvent::Felt { attempt, peer } => {
@@ -249,8 +259,15 @@ impl NetworkManager {
             }
             SessionEvent::Greeted(greeting) => self.greeted(*greeting, now, out),
             SessionEvent::Ended(session, end) => {
-                if let (Some(fault), Some(peer)) = (end.fault, self.peer_of(session)) {
-                    let _ = self.links.observations.push(Observation::Fault { peer, fault });
+                // Also of a peer that never greeted: the handshake has proven who it is.
+                if let Some(fault) = end.fault {
+                    let faulty = Observation::Fault { peer: end.peer, fault };
+                    let _ = self.links.observations.push(faulty);
+                }
+                let inbound = |s: &Session| s.direction == Direction::Inbound;
+                if self.sessions.get(&session).is_some_and(|s| inbound(s) && s.greeting.is_none()) {
+                    let (label, reason) = (end.closure.reason.name(), end.closure.to_string());
+                    self.accept_failed(session, label, reason);
                 }
                 self.ended(session, end.closure, now, out);
             }
@@ -303,8 +320,12 @@ impl NetworkManager {
         }
     }
 
-    fn peer_of(&self, session: SessionId) -> Option<NodeId> {
-        Some(self.sessions.get(&session)?.greeting.as_ref()?.peer)
+    /// Counts and shows that a stranger became no peer.
+    fn accept_failed(&self, session: SessionId, label: &'static str, reason: String) {
+        metrics::counter!("peerstage_handshakes_failed_total", "reason" => label).increment(1);
+        if let Some(address) = self.sessions.get(&session).map(|session| session.address) {
+            self.event(What::AcceptFailed { address, reason });
+        }
     }
 
     fn outbox_of(&self, peer: &NodeId) -> Option<&Outbox> {
@@ -336,13 +357,6 @@ impl NetworkManager {
                 self.tell_records(&nodes);
             }
             Err(_) => drop(self.links.observations.push(malformed)),
-        }
-    }
-
-    /// Lets the relay know a node's key for sealed messages.
-    fn see_record(&self, record: &SignedRecord) {
-        if let Ok(record) = record.clone().verify(&self.own.network, self.clock.wall()) {
-            self.tell_record(&record);
         }
     }
 
@@ -388,10 +402,13 @@ impl NetworkManager {
     fn connect_to(&mut self, order: &Connect, now: Time, out: &mut Vec<Action>) {
         let Some(address) = order.target.address() else { return };
         let target = Target { address, expected: order.target.id };
-        if order.bootstrap {
-            self.machine.on_bootstrap_resolved(now, target, out);
-        } else if !self.machine.connect(now, target, out) {
-            tracing::warn!(%address, "too many addresses to keep connected to");
+        match order.named {
+            Named::Bootstrap => self.machine.on_bootstrap_resolved(now, target, out),
+            Named::Persistent => self.machine.on_persistent_resolved(now, target, out),
+            Named::Now if !self.machine.connect(now, target, out) => {
+                tracing::warn!(%address, "too many addresses to keep connected to");
+            }
+            Named::Now => {}
         }
     }
 }

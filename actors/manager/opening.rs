@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     own::OwnNode,
     peer::{ByteLimits, Peer, PeerLinks, PeerParts, PeerTiming, SessionEvent, SessionGuard},
-    shell::{Placement, Queue, Workers},
+    shell::{Placement, Queue},
     transport::{Io, Link, Transport},
     upgrade::{Side, UpgradeError, upgrade},
 };
@@ -41,7 +41,6 @@ pub(crate) struct Opening {
     pub(crate) links: PeerLinks,
     pub(crate) sessions: Queue<SessionEvent>,
     pub(crate) clock: Clock,
-    pub(crate) workers: Workers,
     pub(crate) placement: Placement,
     pub(crate) seeds: Mutex<ChaCha20Rng>,
 }
@@ -60,25 +59,23 @@ impl Opening {
         let this = Arc::clone(self);
         let rng = self.rng();
         let by = self.clock.now().plus(self.connection_timeout);
-        self.placement.spawn_peer(async move {
+        self.placement.spawn_handshake(async move {
             let opened = while_wanted(wanted, this.connect(address, expected, rng)).await;
+            let failed = move |error: &UpgradeError| SessionEvent::DialFailed {
+                session,
+                attempt,
+                failure: failure_of(error),
+                reason: error.reason(),
+            };
             match opened {
                 // Dropped here, before a greeting: nothing is taken of the other's places.
                 Ok((_, established)) if link == LinkKind::Feeler => {
                     let peer = established.remote.node_id();
                     let _ = this.sessions.push(SessionEvent::Felt { attempt, peer });
                 }
-                Ok((io, established)) => {
+                opened => {
                     let blocks_only = link == LinkKind::BlocksOnly;
-                    this.launch(session, io, *established, (address, blocks_only), by);
-                }
-                Err(error) => {
-                    let event = SessionEvent::DialFailed {
-                        attempt,
-                        failure: failure_of(&error),
-                        reason: error.reason(),
-                    };
-                    let _ = this.sessions.push(event);
+                    this.hand_over(session, opened, (address, blocks_only), by, failed);
                 }
             }
         });
@@ -91,21 +88,20 @@ impl Opening {
         let this = Arc::clone(self);
         let rng = self.rng();
         let by = self.clock.now().plus(self.handshake.timeout_ms);
-        self.placement.spawn_peer(async move {
+        self.placement.spawn_handshake(async move {
             let remote = link.remote;
-            let config = this.handshake.clone();
-            let opened = upgrade(link, Side::Acceptor, config, rng, &this.clock, &this.workers);
-            match while_wanted(wanted, opened).await {
-                Ok((io, established)) => {
-                    this.launch(session, io, *established, (remote, false), by);
-                }
-                Err(error) => {
-                    tracing::debug!(%remote, %error, "inbound handshake failed");
-                    let reason = error.reason();
-                    let _ = this.sessions.push(SessionEvent::AcceptFailed { session, reason });
-                }
-            }
+            let opened = while_wanted(wanted, this.answer(link, rng)).await;
+            let failed = move |error: &UpgradeError| {
+                tracing::debug!(%remote, %error, "inbound handshake failed");
+                SessionEvent::AcceptFailed { session, reason: error.reason() }
+            };
+            this.hand_over(session, opened, (remote, false), by, failed);
         });
+    }
+
+    async fn answer(&self, link: Link, rng: ChaCha20Rng) -> Opened {
+        let link = Link { io: link.io.move_here()?, ..link };
+        upgrade(link, Side::Acceptor, self.handshake.clone(), rng, &self.clock).await
     }
 
     async fn connect(
@@ -113,13 +109,35 @@ impl Opening {
         address: Address,
         expected: Option<NodeId>,
         rng: ChaCha20Rng,
-    ) -> Result<(Box<dyn Io>, Box<Established>), UpgradeError> {
+    ) -> Opened {
         let timeout = Duration::from_millis(self.connection_timeout);
         let link = tokio::time::timeout(timeout, self.transport.dial(address))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let side = Side::Dialler(expected);
-        upgrade(link, side, self.handshake.clone(), rng, &self.clock, &self.workers).await
+        upgrade(link, side, self.handshake.clone(), rng, &self.clock).await
+    }
+
+    /// Starts the Peer of an open connection on its thread, or tells why there is none.
+    fn hand_over(
+        self: Arc<Self>,
+        session: SessionId,
+        opened: Opened,
+        about: (Address, bool),
+        greeting_by: Time,
+        failed: impl FnOnce(&UpgradeError) -> SessionEvent + Send + 'static,
+    ) {
+        let (io, established) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return drop(self.sessions.push(failed(&error))),
+        };
+        let this = Arc::clone(&self);
+        self.placement.spawn_peer(async move {
+            match io.move_here() {
+                Ok(io) => this.launch(session, io, *established, about, greeting_by),
+                Err(error) => drop(this.sessions.push(failed(&error.into()))),
+            }
+        });
     }
 
     fn launch(
@@ -132,16 +150,17 @@ impl Opening {
     ) {
         let Established { transport, remote, handshake_hash, leftover, suite, .. } = established;
         let (sealer, opener) = transport.split();
+        let remote = remote.node_id();
         let parts = PeerParts {
             session,
-            remote: remote.node_id(),
+            remote,
             leftover,
             sealer,
             opener,
             suite: suite.protocol_name(),
             terms: Terms {
                 network: self.own.network,
-                remote: remote.node_id(),
+                remote,
                 handshake_hash,
                 ping_interval: self.timing.ping_interval,
                 ping_timeout: self.timing.ping_timeout,
@@ -156,7 +175,7 @@ impl Opening {
             budget_bytes: self.budget_bytes,
             limits: self.limits.clone(),
             links: self.links.clone(),
-            guard: SessionGuard::new(session, self.sessions.clone()),
+            guard: SessionGuard::new(session, remote, self.sessions.clone()),
             clock: self.clock.clone(),
         };
         Peer::launch(io, parts);
@@ -169,15 +188,15 @@ impl Opening {
     }
 }
 
+/// A connection whose handshake is done, or why not.
+type Opened = Result<(Box<dyn Io>, Box<Established>), UpgradeError>;
+
 /// Ends when its other end is dropped: the manager does not want the connection any more.
 pub(crate) type Wanted = oneshot::Receiver<()>;
 
 /// Works on a connection until it is open, has failed, or is not wanted any more. The socket is
 /// closed at once then, whatever the other side is waiting for.
-async fn while_wanted<T>(
-    wanted: Wanted,
-    opening: impl Future<Output = Result<T, UpgradeError>>,
-) -> Result<T, UpgradeError> {
+async fn while_wanted(wanted: Wanted, opening: impl Future<Output = Opened>) -> Opened {
     tokio::select! {
         biased;
         opened = opening => opened,
@@ -203,7 +222,7 @@ fn failure_of(error: &UpgradeError) -> DialFailure {
             }
             _ => DialFailure::Unreachable,
         },
-        UpgradeError::Stopping | UpgradeError::NotWanted => DialFailure::Local,
+        UpgradeError::Panicked | UpgradeError::NotWanted => DialFailure::Local,
     }
 }
 

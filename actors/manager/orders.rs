@@ -17,9 +17,11 @@ impl NetworkManager {
         session.refused = Some(reason);
         session.wanted = None;
         if let Some(greeted) = &session.greeting {
-            if self.machine.peer(&greeted.peer).is_none_or(|peer| peer.session != id) {
-                let (peer, address) = (greeted.peer.short(), session.address);
-                tracing::info!(peer, %address, reason = reason.name(), "connection refused");
+            // The end of one that had its slot is shown with its score and age.
+            if session.admitted.is_none() {
+                let (peer, address) = (greeted.peer, session.address);
+                let what = What::ConnectionRefused { peer, address, reason };
+                tell("event", &self.links.events, Event { at: self.clock.now(), what });
             }
             if !hints.is_empty() {
                 greeted.outbox.push(peers_message(hints));
@@ -29,9 +31,10 @@ impl NetworkManager {
     }
 
     fn peer_up(&mut self, id: SessionId, view: &PeerView) {
-        let Some(greeted) = self.sessions.get(&id).and_then(|s| s.greeting.as_ref()) else {
-            return;
-        };
+        let now = self.clock.now();
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.admitted = Some(now);
+        let Some(greeted) = &session.greeting else { return };
         let PeerView { peer, address, outbound, validator, blocks_only, .. } = *view;
         let info = PeerInfo { peer, validator, outbound, blocks_only };
         let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
@@ -54,6 +57,15 @@ impl NetworkManager {
         self.show_peers();
         self.opening.links.down(peer, session);
         let gone = Observation::Disconnected { peer, address, closure, connected_ms };
+        let _ = self.links.observations.push(gone);
+    }
+
+    /// Shows the end of the older of two connections of a peer, before the newer one.
+    fn replaced(&self, peer: NodeId, older: SessionId) {
+        let Some(session) = self.sessions.get(&older) else { return };
+        let now = self.clock.now();
+        let connected_ms = now.since(session.admitted.unwrap_or(now));
+        let gone = Observation::Replaced { peer, address: session.address, connected_ms };
         let _ = self.links.observations.push(gone);
     }
 
@@ -126,11 +138,8 @@ impl Shell for NetworkManager {
                 self.close(session, reason, retry_after, &records);
             }
             Action::PeerUp { peer, session, replaces, .. } => {
-                if replaces.is_some() {
-                    tracing::info!(
-                        peer = peer.short(),
-                        "a second connection takes the first's place"
-                    );
+                if let Some(older) = replaces {
+                    self.replaced(peer, older);
                 }
                 if let Some(view) = self.machine.peer(&peer).cloned() {
                     self.peer_up(session, &view);
@@ -160,7 +169,7 @@ impl Shell for NetworkManager {
             Action::ForgetAddress(address) => self.keep(Entry::ForgetAddress(address)),
             Action::PersistAnchors(anchors) => self.keep(Entry::Anchors(anchors)),
             Action::PersistRecord(record) => {
-                self.see_record(&record);
+                self.tell_records(&[record.record.public_key.node_id()]);
                 self.keep(Entry::Record(record));
             }
             Action::ForgetRecord(node) => self.keep(Entry::ForgetRecord(node)),

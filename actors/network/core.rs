@@ -7,7 +7,11 @@ use std::{
 };
 
 use actix::Addr;
-use peerstage_core::{address::Address, identity::NodeId, kinds::Kind};
+use peerstage_core::{
+    address::Address,
+    identity::NodeId,
+    kinds::{KINDS, Kind},
+};
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::Stopped;
@@ -43,6 +47,8 @@ pub(crate) struct Core {
     pub(super) own: Arc<OwnNode>,
     pub(super) listening: Vec<Address>,
     pub(super) min_peers: usize,
+    /// The longest bodies this node takes and sends, by the position of their kind in the table.
+    pub(super) body_limits: [usize; KINDS.len()],
     pub(super) request_timeout: Duration,
     pub(super) shutdown_timeout: Duration,
     pub(super) clock: Clock,
@@ -67,6 +73,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// The longest body of a kind, bytes.
+    pub(super) fn body_max(&self, kind: Kind) -> usize {
+        self.body_limits.get(kind.index()).copied().unwrap_or(0)
+    }
+
     pub(super) fn publish(&self, facts: BTreeMap<String, String>) {
         if let Some(height) = facts.get("height").and_then(|height| height.parse().ok()) {
             self.own.height.store(height, std::sync::atomic::Ordering::Relaxed);
@@ -161,7 +172,7 @@ impl Core {
     pub(super) async fn catch_up(&self) -> Result<(), Stopped> {
         for queue in &self.from_peers {
             let (mark, reached) = oneshot::channel();
-            queue.push(FromPeer::Mark(mark)).map_err(|_| Stopped)?;
+            queue.push_control(FromPeer::Mark(mark)).map_err(|_| Stopped)?;
             reached.await.map_err(|_| Stopped)?;
         }
         Ok(())

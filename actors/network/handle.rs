@@ -1,6 +1,6 @@
 //! The handle on a running network.
 
-use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::MailboxError;
 use bytes::Bytes;
@@ -9,7 +9,6 @@ use peerstage_core::{
     config::PeerAddress,
     identity::{NetworkId, NodeId, PublicKey},
     kinds::{Kind, RelayMode},
-    lanes::Pushed,
     messages::{GossipHeader, Outgoing, Topic},
     relay::DIRECT_HOPS,
     requests::Target,
@@ -21,11 +20,12 @@ use super::{Builder, core::Core};
 use crate::{
     bridge::{Publish, Subscription},
     events::What,
-    manager::{Connect, Disconnect, PeerQuery, SetValidators, Shutdown},
+    manager::{Connect, Disconnect, Named, PeerQuery, SetValidators, Shutdown},
     payload::{Delivery, Payload},
+    peer::Unsent,
     relay::{Order, SetMode},
     requests::{Ask, RequestError},
-    scoring::{Ban, Bans, Explain, ScoresOf, TellReport, Unban},
+    scoring::{Ban, Bans, Explain, ScoresOf, TellReport, Tracked, Unban},
     status::{PeerInfo, Status},
 };
 
@@ -39,12 +39,12 @@ pub struct Network {
 /// Why a message was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Longer than its kind may be.
+    /// Longer than its kind may be here.
     #[error("{length} bytes are more than the {limit} bytes this kind may have")]
     TooLong {
         /// Length of the message, bytes.
         length: usize,
-        /// Limit of the kind, bytes.
+        /// Limit of the kind, the protocol's or our own in `limits`, bytes.
         limit: usize,
     },
     /// A kind that neighbours exchange, or that goes through another call.
@@ -56,6 +56,9 @@ pub enum SendError {
     /// There is no way to that node.
     #[error("there is no way to this node")]
     NoRoute,
+    /// The queue to that node is full, and the node takes nothing out of it.
+    #[error("the queue to this node is full, and the node takes nothing")]
+    TooSlow,
     /// The network has stopped.
     #[error("the network has stopped")]
     Stopped,
@@ -129,13 +132,14 @@ impl Network {
     /// Sends a payload to one node: directly if it is connected, else sealed to its key and
     /// routed through peers. A custom payload is for that node alone; while the queue to a
     /// connected node is full, the call waits for room, so that whoever sends faster than the
-    /// node reads is slowed down and loses nothing.
+    /// node reads is slowed down and loses nothing. It waits for no longer than
+    /// `network.write_timeout` in which the node takes nothing of the kind, or twice that.
     ///
     /// # Errors
     /// [`SendError`].
     pub async fn send<P: Payload>(&self, to: NodeId, payload: P) -> Result<Delivery, SendError> {
         let (kind, topic, body) = (P::KIND, P::TOPIC, payload.encode());
-        let limit = kind.row().body_max;
+        let limit = self.core.body_max(kind);
         if body.len() > limit {
             return Err(SendError::TooLong { length: body.len(), limit });
         }
@@ -144,10 +148,11 @@ impl Network {
             && let Some(outbox) = self.core.directory.outbox(&to)
         {
             let header = GossipHeader { hops: DIRECT_HOPS, topic }.into();
-            let mut message = Some(Outgoing { kind, header, body: body.clone() });
-            let pushed = poll_fn(|cx| outbox.poll_push(&mut message, cx)).await;
-            if matches!(pushed, Some(Pushed::Queued | Pushed::QueuedDropping(_))) {
-                return Ok(Delivery { queued: 1, ..Delivery::default() });
+            match outbox.send(Outgoing { kind, header, body: body.clone() }).await {
+                Ok(()) => return Ok(Delivery { queued: 1, ..Delivery::default() }),
+                Err(Unsent::TooSlow) => return Err(SendError::TooSlow),
+                // There may be a way through others.
+                Err(Unsent::Closed) => {}
             }
         }
         self.order(Some(to), kind, topic, body).await
@@ -247,15 +252,24 @@ impl Network {
         Ok(self.core.actors.scoring.send(Bans).await?)
     }
 
-    /// Connects to an address and keeps at it.
+    /// Every peer that has a score, connected or not.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn scored_peers(&self) -> Result<Vec<NodeId>, Stopped> {
+        Ok(self.core.actors.scoring.send(Tracked).await?)
+    }
+
+    /// Connects to an address and keeps at it until the peer there is disconnected.
     ///
     /// # Errors
     /// [`Stopped`].
     pub async fn connect(&self, target: PeerAddress) -> Result<(), Stopped> {
-        Ok(self.core.actors.manager.send(Connect { target, bootstrap: false }).await?)
+        Ok(self.core.actors.manager.send(Connect { target, named: Named::Now }).await?)
     }
 
-    /// Disconnects a peer and leaves it alone for a while; whether it was connected.
+    /// Disconnects a peer and leaves it alone for five minutes; whether it was connected. Then a
+    /// peer of the configuration is dialled again; one of [`Network::connect`] is not.
     ///
     /// # Errors
     /// [`Stopped`].

@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::StartError;
 use crate::{
-    manager::{Connect, NetworkManager},
+    manager::{Connect, Named, NetworkManager},
     shell::Queue,
     transport::{Link, Listener, Transport},
 };
@@ -76,11 +76,11 @@ pub(super) fn background(
     let mut tasks: Vec<_> =
         listeners.into_iter().map(|listener| accepting(listener).abort_handle()).collect();
     let network = &config.network;
-    let bootstrap = network.bootstrap.iter().map(|peer| (peer, true));
-    let persistent = network.persistent_peers.iter().map(|peer| (peer, false));
-    for (peer, bootstrap) in bootstrap.chain(persistent) {
+    let bootstrap = network.bootstrap.iter().map(|peer| (peer, Named::Bootstrap));
+    let persistent = network.persistent_peers.iter().map(|peer| (peer, Named::Persistent));
+    for (peer, named) in bootstrap.chain(persistent) {
         if peer.address().is_none() {
-            let looking = resolve(peer.clone(), bootstrap, manager.clone());
+            let looking = resolve(peer.clone(), named, manager.clone());
             tasks.push(actix_rt::spawn(looking).abort_handle());
         }
     }
@@ -101,7 +101,7 @@ async fn accept(mut listener: Box<dyn Listener>, accepted: Queue<Link>) {
 }
 
 /// Looks a host name up until it resolves, then connects to what it names.
-async fn resolve(target: PeerAddress, bootstrap: bool, manager: Addr<NetworkManager>) {
+async fn resolve(target: PeerAddress, named: Named, manager: Addr<NetworkManager>) {
     loop {
         let host = (target.host.to_string(), target.port);
         match tokio::net::lookup_host(host).await {
@@ -113,7 +113,7 @@ async fn resolve(target: PeerAddress, bootstrap: bool, manager: Addr<NetworkMana
                         host: Host::Ip(address.ip()),
                         port: address.port(),
                     };
-                    found = manager.send(Connect { target: resolved, bootstrap }).await.is_ok();
+                    found = manager.send(Connect { target: resolved, named }).await.is_ok();
                 }
                 if found {
                     return;

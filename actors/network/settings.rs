@@ -98,6 +98,7 @@ pub(super) fn relay(config: &Config) -> RelayConfig {
     let mode = |kind: Kind| Some((kind, config.relay_mode(kind)?));
     RelayConfig {
         modes: KINDS.iter().filter_map(|row| mode(row.kind)).collect(),
+        bodies_max: KINDS.iter().map(|row| (row.kind, config.body_max(row.kind))).collect(),
         max_hops: relay.max_hops,
         fallback_best: count(relay.fallback_peers),
         expiration_ms: relay.expiration.as_millis(),
@@ -137,7 +138,7 @@ pub(super) fn requests(config: &Config) -> RequestConfig {
     RequestConfig {
         cost_per_second: defaults.cost_per_second.saturating_mul(config.limits.rate_factor.into()),
         serving_per_peer: count(config.limits.requests_per_peer),
-        deadline_ms_max: sync.max(defaults.deadline_ms_max),
+        deadline_ms_max: sync,
         ..defaults
     }
 }
@@ -163,5 +164,23 @@ pub(super) fn post_quantum(config: &Config) -> PqPolicy {
         PostQuantum::Prefer => PqPolicy::Prefer,
         PostQuantum::Require => PqPolicy::Require,
         PostQuantum::Classical => PqPolicy::Classical,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peerstage_core::config::Span;
+
+    use super::*;
+
+    /// Nobody waits longer for an answer than the operator says, be that short or long.
+    #[test]
+    fn the_longest_wait_for_an_answer_is_the_configured_one() {
+        let mut config = Config::default();
+        assert_eq!(requests(&config), RequestConfig { serving_per_peer: 16, ..Default::default() });
+        for seconds in [30, 600] {
+            config.timeouts.sync = Span::seconds(seconds);
+            assert_eq!(u64::from(requests(&config).deadline_ms_max), seconds * 1_000);
+        }
     }
 }

@@ -118,7 +118,6 @@ impl Stage {
             links,
             sessions,
             clock: self.clock.clone(),
-            workers: self.workers.clone(),
             placement: self.placement.clone(),
             seeds: Mutex::new(ChaCha20Rng::from_seed(self.seed())),
         })
@@ -190,6 +189,7 @@ impl Stage {
         Core {
             node: self.own.id(),
             listening,
+            body_limits: KINDS.map(|row| self.config.body_max(row.kind)),
             min_peers: usize::try_from(self.config.network.min_peers).unwrap_or(usize::MAX),
             request_timeout: self.config.timeouts.request.as_duration(),
             shutdown_timeout: self.config.timeouts.shutdown.as_duration(),

@@ -13,6 +13,7 @@ use peerstage_core::{
 use serde_json::json;
 
 use super::{
+    check,
     failure::Failure,
     init, logging, panics, query,
     run::{Started, run_attached},
@@ -22,7 +23,7 @@ use crate::{
     admin::PeerName,
     identity_file,
     identity_file::IdentityFileError,
-    localnet::{self, LocalnetArgs, MemberArgs},
+    localnet::{self, LocalnetArgs, LocalnetError, MemberArgs},
 };
 
 /// An actor-model network layer for blockchains: the node, and the tools to watch and steer it.
@@ -107,12 +108,13 @@ pub(super) enum Command {
         /// Its id, or at least 4 digits of it.
         peer: PeerName,
     },
-    /// Connect to an address and keep at it.
+    /// Connect to an address and keep at it, until `disconnect` or the node's end.
     Connect {
         /// HOST:PORT or NODEID@HOST:PORT.
         address: PeerAddress,
     },
-    /// Disconnect a peer and leave it alone for a while.
+    /// Disconnect a peer and leave it alone for 5 minutes. Then a peer that the configuration
+    /// names is dialled again; one of `connect` is not.
     Disconnect {
         /// Its id, or at least 4 digits of it.
         peer: PeerName,
@@ -144,7 +146,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Check files, environment and flags; exit code 2 if anything is wrong.
+    /// Check files, environment and flags as `run` would; exit code 2 if anything is wrong.
     Check,
     /// Print every value.
     Show {
@@ -188,15 +190,38 @@ pub(super) fn execute(arguments: Arguments) -> Result<(), Failure> {
         Command::Run => run(&layered, json),
         Command::Id => print_id(&layered, json),
         Command::Config(command) => config(&layered, &command, json),
-        Command::Localnet(args) => Ok(localnet::run(&args, json)?),
-        Command::LocalnetNode(args) => Ok(localnet::run_member(&args)?),
+        Command::Localnet(args) => {
+            refuse_node_flags(&layered, &target)?;
+            localnet::run(&args, &layered.set, json).map_err(Failure::of_localnet)
+        }
+        Command::LocalnetNode(args) => {
+            localnet::run_member(&args, &layered.set).map_err(Failure::of_localnet)
+        }
         Command::Explain { what: Subject::Kinds } => query::print_kinds(json),
         asked => query::ask(&layered, &target, asked, json),
     }
 }
 
+/// A localnet writes the configurations of its nodes itself and asks no other node.
+fn refuse_node_flags(layered: &Layered, target: &Target) -> Result<(), Failure> {
+    let given = [
+        ("--config", !layered.config.is_empty(), "--set changes a key of all nodes"),
+        ("--data-dir", layered.data_dir.is_some(), "--dir says where its nodes are"),
+        ("--socket", target.socket.is_some(), "it asks no running node"),
+        ("--admin", target.admin.is_some(), "it asks no running node"),
+    ];
+    match given.iter().find(|(_, is_given, _)| *is_given) {
+        Some((flag, _, instead)) => {
+            let text = format!("{flag} makes no sense with localnet: {instead}");
+            Err(LocalnetError::Usage(text).into())
+        }
+        None => Ok(()),
+    }
+}
+
 fn run(layered: &Layered, json: bool) -> Result<(), Failure> {
     let resolved = layered.resolve()?;
+    check::refuse_unbuilt(&resolved)?;
     let limiter = logging::start(&resolved.config.log);
     panics::log_panics();
     let folder = resolved.config.node.data_dir.clone();
@@ -266,18 +291,30 @@ fn print_id(layered: &Layered, json: bool) -> Result<(), Failure> {
 }
 
 fn config(layered: &Layered, command: &ConfigCommand, json: bool) -> Result<(), Failure> {
-    let resolved = match (layered.resolve(), command) {
+    let checked = layered.resolve().and_then(|resolved| {
+        let notes = match command {
+            ConfigCommand::Check => check::check(&resolved)?,
+            ConfigCommand::Show { .. } => Vec::new(),
+        };
+        Ok((resolved, notes))
+    });
+    let (resolved, notes) = match (checked, command) {
         (Err(Failure::Config(error)), ConfigCommand::Check) if json => {
             writeln!(io::stdout().lock(), "{}", serde_json::to_string(&error)?)?;
             return Err(error.into());
         }
-        (resolved, _) => resolved?,
+        (checked, _) => checked?,
     };
     let set = resolved.origins.values().filter(|origin| **origin != Default::default()).count();
     let text = match (command, json) {
-        (ConfigCommand::Check, true) => json!({ "problems": [], "set": set }).to_string(),
+        (ConfigCommand::Check, true) => {
+            json!({ "problems": [], "set": set, "notes": notes }).to_string()
+        }
         (ConfigCommand::Check, false) => {
-            format!("the configuration is right: {set} keys are set, the others have defaults")
+            let keys = if set == 1 { "key is" } else { "keys are" };
+            let right =
+                format!("the configuration is right: {set} {keys} set, the others have defaults");
+            std::iter::once(right).chain(notes).collect::<Vec<_>>().join("\n")
         }
         (ConfigCommand::Show { origin: true }, true) => serde_json::to_string_pretty(&resolved)?,
         (ConfigCommand::Show { origin: false }, true) => {

@@ -87,6 +87,14 @@ impl Failure {
         }
     }
 
+    /// A configuration that is wrong is one, whoever reads it.
+    pub(super) fn of_localnet(error: LocalnetError) -> Self {
+        match error {
+            LocalnetError::Config(error) => Failure::Config(error),
+            other => Failure::Localnet(other),
+        }
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -5,6 +5,7 @@
 //! the node; 128 + n a second signal n came while the node was closing. Errors go to standard
 //! error, with `--json` as one line `{"error": ..., "hint": ...}`.
 
+mod check;
 mod cli;
 mod client;
 mod failure;

@@ -129,6 +129,10 @@ async fn carry_out(client: &Client, command: Command, output: Output) -> Result<
     }
 }
 
+/// What follows a disconnect; the pause is the manager's `disconnect_pause`.
+const AFTER_DISCONNECT: &str = "it is not dialled for 5 minutes; then it is, if the configuration \
+                                names it; it may come back by itself (ban it to keep it out)";
+
 /// The commands that change something.
 async fn steer(client: &Client, command: Command, output: Output) -> Result<(), Failure> {
     let (path, body, words) = match command {
@@ -142,7 +146,12 @@ async fn steer(client: &Client, command: Command, output: Output) -> Result<(), 
             return output.done(&answer, "unbanned");
         }
         Command::Connect { address } => ("/v1/connect", json!({ "address": address }), "dialling"),
-        Command::Disconnect { peer } => ("/v1/disconnect", json!({ "peer": peer }), "disconnected"),
+        Command::Disconnect { peer } => {
+            let body = json!({ "peer": peer });
+            let answer = client.call(Method::POST, "/v1/disconnect", Some(&body)).await?;
+            output.done(&answer, "disconnected")?;
+            return if output.json { Ok(()) } else { print(AFTER_DISCONNECT) };
+        }
         Command::RelayMode { kind, mode } => {
             ("/v1/relay-mode", json!({ "kind": kind, "mode": mode }), "changed")
         }

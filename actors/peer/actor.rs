@@ -49,7 +49,8 @@ impl Shell for Peer {
                 self.outbox.ready_at(now).filter(|at| *at > now)
             }
         };
-        earliest(self.connection.deadline(), socket)
+        let queues = self.outbox.slow_at(self.write_timeout);
+        earliest(earliest(self.connection.deadline(), socket), queues)
     }
 
     fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -117,9 +118,10 @@ impl StreamHandler<WriterNews> for Peer {
         fault_point("Peer::WriterNews");
         match news {
             // The step looks at the socket and arms the timer.
-            WriterNews::Stalled | WriterNews::Paced | WriterNews::Overflowed => {
-                step(self, ctx, |_, _, _| ());
-            }
+            WriterNews::Stalled
+            | WriterNews::Paced
+            | WriterNews::Crowded
+            | WriterNews::Overflowed => step(self, ctx, |_, _, _| ()),
             WriterNews::KeysUsedUp => {
                 self.guard.set_closure(Closure::local(CloseReason::ProtocolError));
                 ctx.stop();

@@ -100,6 +100,8 @@ pub struct Greeting {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEnd {
+    /// Who the other side proved to be in the handshake, greeted or not.
+    pub peer: NodeId,
     /// Why, and who said so.
     pub closure: Closure,
     /// What the peer did wrong, if it did.
@@ -111,6 +113,8 @@ pub struct SessionEnd {
 pub enum SessionEvent {
     /// A dial did not become a session.
     DialFailed {
+        /// The session it would have been.
+        session: SessionId,
         /// The attempt.
         attempt: DialId,
         /// Why, for the machine.
@@ -141,6 +145,7 @@ pub enum SessionEvent {
 /// Tells the NetworkManager how a session ends, exactly once, also when a panic ends it.
 pub struct SessionGuard {
     session: SessionId,
+    peer: NodeId,
     events: Queue<SessionEvent>,
     closure: Option<Closure>,
     fault: Option<Fault>,
@@ -180,10 +185,10 @@ pub struct PeerLinks {
 }
 
 impl SessionGuard {
-    /// A guard for a session that has begun.
+    /// A guard for a session with this peer that has begun.
     #[must_use]
-    pub fn new(session: SessionId, events: Queue<SessionEvent>) -> Self {
-        SessionGuard { session, events, closure: None, fault: None }
+    pub fn new(session: SessionId, peer: NodeId, events: Queue<SessionEvent>) -> Self {
+        SessionGuard { session, peer, events, closure: None, fault: None }
     }
 
     /// Why the session ends; the first reason stands.
@@ -212,7 +217,7 @@ impl Drop for SessionGuard {
         } else {
             self.closure.unwrap_or(Closure::local(CloseReason::ConnectionLost))
         };
-        let end = SessionEnd { closure, fault: self.fault };
+        let end = SessionEnd { peer: self.peer, closure, fault: self.fault };
         let _ = self.events.push(SessionEvent::Ended(self.session, end));
     }
 }
@@ -221,7 +226,10 @@ impl PeerLinks {
     /// Sends arrivals to their listeners. The queues hold more than all the peers' budgets, so
     /// they are only full when the node is drowning: then messages are dropped and counted.
     pub fn route(&self, mut arrivals: Arrivals) {
-        arrivals.messages.retain(|arrival| self.is_within_limit(&arrival.message));
+        arrivals.messages.retain(|arrival| {
+            let direct = listener_of(&arrival.message) == Listener::Direct;
+            !direct || self.is_within_limit(&arrival.message)
+        });
         let Some(first) = arrivals.messages.first().map(|arrival| listener_of(&arrival.message))
         else {
             return;
@@ -255,7 +263,8 @@ impl PeerLinks {
         }
     }
 
-    /// Within the protocol's limit but over ours: not for us, and nobody's fault.
+    /// Within the protocol's limit but over ours: not for us, and nobody's fault. What is not for
+    /// us alone goes on to the relay, which may have asked for it.
     fn is_within_limit(&self, message: &Message) -> bool {
         let kind = message.kind;
         let over = self.body_limits.get(kind.index()).is_some_and(|max| message.body.len() > *max);
@@ -265,16 +274,17 @@ impl PeerLinks {
         !over
     }
 
-    /// Tells the relay and the requests of a peer, before any of its messages.
+    /// Tells the relay and the requests of a peer, before any of its messages. Never lost, as its
+    /// end isn't: without the one it would be deaf, without the other its queues stayed for ever.
     pub fn up(&self, up: PeerUp) {
-        let _ = self.requests.push(FromPeer::Up(up.clone()));
-        let _ = self.gossip.push(FromPeer::Up(up));
+        let _ = self.requests.push_control(FromPeer::Up(up.clone()));
+        let _ = self.gossip.push_control(FromPeer::Up(up));
     }
 
     /// Tells the relay and the requests that a peer is gone, after all of its messages.
     pub fn down(&self, peer: NodeId, session: SessionId) {
-        let _ = self.requests.push(FromPeer::Down(peer, session));
-        let _ = self.gossip.push(FromPeer::Down(peer, session));
+        let _ = self.requests.push_control(FromPeer::Down(peer, session));
+        let _ = self.gossip.push_control(FromPeer::Down(peer, session));
     }
 
     /// Reports a measured round trip.

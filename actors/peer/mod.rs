@@ -10,6 +10,7 @@ mod limits;
 mod link;
 mod outbox;
 mod reader;
+mod sending;
 mod writer;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
@@ -41,6 +42,7 @@ pub use link::{
 };
 pub use outbox::{Outbox, PeerCounters};
 use reader::{Arrived, Plaintext, Reader};
+pub use sending::{Sending, Unsent};
 use writer::{WriteState, Writer, WriterNews};
 
 use crate::{
@@ -280,7 +282,8 @@ impl Peer {
     /// Looks at the socket's progress.
     fn look_at_socket(&mut self, now: Time, ctx: &mut Context<Self>) {
         let stalled = self.writing.borrow().is_stalled(now, self.write_timeout);
-        if self.outbox.is_overflowed() || stalled {
+        let slow = self.outbox.is_slow(now, self.write_timeout);
+        if self.outbox.is_overflowed() || stalled || slow {
             self.guard.set_closure(Closure::local(CloseReason::SlowReader));
             ctx.stop();
         }

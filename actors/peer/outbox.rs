@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
 
 use bytes::BytesMut;
@@ -13,8 +13,10 @@ use peerstage_core::{
     kinds::Kind,
     lanes::{Lanes, Pushed},
     messages::{Outgoing, Pace},
-    time::Time,
+    time::{Millis, Time, earliest},
 };
+
+use super::sending::{Senders, Sending};
 
 /// Nothing was measured or noted.
 const UNKNOWN: u64 = u64::MAX;
@@ -86,21 +88,23 @@ impl PeerCounters {
 struct Shared {
     queues: Mutex<Queues>,
     overflowed: AtomicBool,
+    /// Somebody waits for room whom the peer's actor has not seen yet.
+    crowded: AtomicBool,
     counters: PeerCounters,
 }
 
 #[derive(Debug)]
-struct Queues {
-    lanes: Lanes,
+pub(super) struct Queues {
+    pub(super) lanes: Lanes,
     /// The writer, while it waits.
     writer: Option<Waker>,
     /// Whether the writer waits for its socket, so that a push is no news to it.
     stalled: bool,
-    /// Local callers that wait for room, and the bytes at which they are woken: half of what
-    /// waited when the first came, so that they come back to room for many.
-    callers: Vec<Waker>,
-    callers_below: usize,
-    closed: bool,
+    /// The actor was told that a queue is full.
+    told_full: bool,
+    /// Callers of the chain's own that wait for room.
+    pub(super) senders: Senders,
+    pub(super) closed: bool,
 }
 
 /// A cheap handle on the queues to one peer. Pushing never blocks and tells at once what became
@@ -118,11 +122,12 @@ impl Outbox {
                 lanes,
                 writer: None,
                 stalled: false,
-                callers: Vec::new(),
-                callers_below: 0,
+                told_full: false,
+                senders: Senders::default(),
                 closed: false,
             }),
             overflowed: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             counters: PeerCounters::default(),
         }))
     }
@@ -135,36 +140,19 @@ impl Outbox {
     }
 
     /// Queues a message without waking the writer: for batches, which end with [`Outbox::wake`].
-    /// An idle writer would be awake for each message of the batch otherwise.
+    /// An idle writer would be awake for each message of the batch otherwise. What the batch must
+    /// not wait for, that the peer doesn't read, is told at once.
     pub fn push_quietly(&self, message: Outgoing) -> Pushed {
-        self.push_locked(message, false).0
+        let (pushed, writer) = self.push_locked(message, false);
+        wake(writer);
+        pushed
     }
 
-    /// Queues a message of the chain's own; waits while its kind's queue has no room. A peer
-    /// that makes no room is cut off, so nobody waits for longer than its write timeout.
-    /// Takes the message when it is queued; `None` if the connection is gone.
-    pub fn poll_push(
-        &self,
-        message: &mut Option<Outgoing>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Pushed>> {
-        let mut queues = self.lock();
-        let Some(waiting) = message.as_ref().filter(|_| !queues.closed) else {
-            return Poll::Ready(None);
-        };
-        if !queues.lanes.has_room(waiting) {
-            if queues.callers.is_empty() {
-                queues.callers_below = queues.lanes.bytes() / 2;
-            }
-            queues.callers.push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let Some(message) = message.take() else { return Poll::Ready(None) };
-        let pushed = queues.lanes.push(message);
-        let writer = queues.rouse();
-        drop(queues);
-        wake(writer);
-        Poll::Ready(Some(pushed))
+    /// Queues a message of the chain's own; waits while its kind's queue has no room, but not for
+    /// a peer that makes none: see [`super::Unsent`].
+    #[must_use]
+    pub fn send(&self, message: Outgoing) -> Sending {
+        Sending::new(self.clone(), message)
     }
 
     fn push_locked(&self, message: Outgoing, rouse: bool) -> (Pushed, Option<Waker>) {
@@ -172,19 +160,57 @@ impl Outbox {
         let mut queues = self.lock();
         let pushed = queues.lanes.push(message);
         match pushed {
-            Pushed::Queued | Pushed::QueuedDropping(_) => {
-                let writer = if rouse { queues.rouse() } else { None };
-                (pushed, writer)
+            Pushed::Overflowed => {
+                self.0.overflowed.store(true, Ordering::Release);
+                return (pushed, queues.writer.take());
             }
             Pushed::Dropped => {
                 metrics::counter!("peerstage_outbox_dropped_total", "kind" => kind).increment(1);
-                (pushed, None)
             }
-            Pushed::Overflowed => {
-                self.0.overflowed.store(true, Ordering::Release);
-                (pushed, queues.writer.take())
-            }
+            Pushed::Queued | Pushed::QueuedDropping(_) => {}
         }
+        let writer = match self.note_crowd(&mut queues) {
+            None if rouse && pushed != Pushed::Dropped => queues.rouse(),
+            writer => writer,
+        };
+        (pushed, writer)
+    }
+
+    /// The writer, to tell the actor of a queue that is full: its clock starts to run.
+    pub(super) fn note_crowd(&self, queues: &mut Queues) -> Option<Waker> {
+        queues.told_full &= queues.lanes.is_full();
+        let news = queues.senders.is_news() || (queues.lanes.is_full() && !queues.told_full);
+        if !news {
+            return None;
+        }
+        queues.told_full = queues.lanes.is_full();
+        self.0.crowded.store(true, Ordering::Release);
+        queues.writer.take()
+    }
+
+    /// Whether somebody waits for room whom the actor has not looked at yet; true once.
+    pub(super) fn is_crowded(&self) -> bool {
+        let crowded = &self.0.crowded;
+        crowded.load(Ordering::Acquire) && crowded.swap(false, Ordering::AcqRel)
+    }
+
+    /// Ends the wait of those for whose kind nothing has left within `timeout`. True if the peer
+    /// has kept a queue full for so long ([`Lanes::is_slow`]).
+    pub fn is_slow(&self, now: Time, timeout: Millis) -> bool {
+        let mut queues = self.lock();
+        let Queues { lanes, senders, .. } = &mut *queues;
+        let slow = lanes.is_slow(now, timeout);
+        let refused = senders.give_up(now, timeout, lanes);
+        drop(queues);
+        refused.into_iter().for_each(Waker::wake);
+        slow
+    }
+
+    /// When [`Outbox::is_slow`] should be asked again.
+    #[must_use]
+    pub fn slow_at(&self, timeout: Millis) -> Option<Time> {
+        let queues = self.lock();
+        earliest(queues.lanes.slow_at(timeout), queues.senders.deadline(timeout))
     }
 
     /// The receiver said how fast it takes messages.
@@ -201,19 +227,22 @@ impl Outbox {
     pub fn hold(&self, now: Time, until: impl FnOnce() -> Time) {
         let mut queues = self.lock();
         let until = if queues.lanes.wants_share(now) { until() } else { now };
-        queues.lanes.hold(until);
+        let longer = queues.lanes.hold(now, until);
+        queues.senders.excuse(longer);
     }
 
     /// Moves frames to the end of `text`, at most `limit` bytes.
     pub fn fill(&self, now: Time, text: &mut BytesMut, limit: usize) {
         let mut queues = self.lock();
         queues.lanes.fill(now, text, limit);
-        if queues.callers.is_empty() || queues.lanes.bytes() > queues.callers_below {
+        queues.told_full &= queues.lanes.is_full();
+        if queues.senders.is_empty() {
             return;
         }
-        let callers = std::mem::take(&mut queues.callers);
+        let Queues { lanes, senders, .. } = &mut *queues;
+        let woken = senders.with_room(lanes);
         drop(queues);
-        callers.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// When something may be sent, as [`Lanes::ready_at`].
@@ -271,12 +300,12 @@ impl Outbox {
     pub fn close(&self) {
         let mut queues = self.lock();
         queues.closed = true;
-        let callers = std::mem::take(&mut queues.callers);
+        let senders = queues.senders.take_all();
         drop(queues);
-        callers.into_iter().for_each(Waker::wake);
+        senders.into_iter().for_each(Waker::wake);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queues> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Queues> {
         // Nothing panics while the lock is held, so poisoned queues are still in order.
         self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -284,13 +313,17 @@ impl Outbox {
 
 impl Queues {
     /// The waker of the writer, if it waits for messages.
-    fn rouse(&mut self) -> Option<Waker> {
+    pub(super) fn rouse(&mut self) -> Option<Waker> {
         if self.stalled { None } else { self.writer.take() }
     }
 }
 
-fn wake(waker: Option<Waker>) {
+pub(super) fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -1,8 +1,8 @@
 //! The writing half of a connection: frames from the outbox, sealed into records.
 //!
-//! What waits is sealed as late as possible: when the socket takes bytes, and no further ahead
-//! than [`WRITE_AHEAD`], so that a vote finds little in front of it. A link that is idle sends a
-//! single message at once; a busy one fills its records by itself.
+//! What waits is sealed as late as possible: one record when the socket has taken the last one,
+//! so that a vote finds no more than one in front of it here. A link that is idle sends a single
+//! message at once; a busy one fills its records by itself.
 
 use std::{
     cell::RefCell,
@@ -26,9 +26,6 @@ use tokio::io::{AsyncWrite, WriteHalf};
 use super::{limits::WriteLimit, outbox::Outbox};
 use crate::{clock::Clock, transport::Io};
 
-/// Sealed bytes that may wait for the socket before no more are sealed. Checked before each
-/// record, so a vote that is queued now waits behind two full records at most.
-const WRITE_AHEAD: usize = RECORD_MAX;
 /// Bytes written before the other tasks of the thread have their turn.
 const TURN: usize = 256 * 1024;
 /// Buffers a thread keeps for its next writers.
@@ -75,6 +72,8 @@ pub(super) enum WriterNews {
     Stalled,
     /// Messages wait for their pace.
     Paced,
+    /// A queue is full, and somebody may wait for room: the actor's clock runs from now on.
+    Crowded,
     /// The peer reads so slowly that a message which must not be lost found no room.
     Overflowed,
     /// The keys are used up; a new connection makes new ones.
@@ -159,7 +158,7 @@ impl Writer {
         Poll::Ready(Ok(()))
     }
 
-    /// Seals what is ready.
+    /// Seals a record of what is ready, once all that was sealed before is written.
     fn seal(&mut self, now: Time) -> Result<(), WriterNews> {
         let goodbye = self.state.borrow_mut().goodbye.take();
         if self.buffer.capacity() == 0 {
@@ -171,19 +170,15 @@ impl Writer {
             self.closing = true;
             lanes
         });
-        while self.buffer.len() < WRITE_AHEAD {
-            let (outbox, limit) = (&self.outbox, &self.limit);
-            outbox.hold(now, || limit.held_until(now));
-            let sealed =
-                self.sealer.seal_with(&mut self.buffer, RECORD_MAX, |text| match &mut last {
-                    Some(lanes) => lanes.fill(now, text, RECORD_MAX),
-                    None => outbox.fill(now, text, limit.at_once()),
-                });
-            match sealed {
-                Ok(0) => break,
-                Ok(bytes) => self.limit.sent(now, bytes),
-                Err(_) => return Err(WriterNews::KeysUsedUp),
-            }
+        let (outbox, limit) = (&self.outbox, &self.limit);
+        outbox.hold(now, || limit.held_until(now));
+        let sealed = self.sealer.seal_with(&mut self.buffer, RECORD_MAX, |text| match &mut last {
+            Some(lanes) => lanes.fill(now, text, RECORD_MAX),
+            None => outbox.fill(now, text, limit.at_once()),
+        });
+        match sealed {
+            Ok(bytes) => self.limit.sent(now, bytes),
+            Err(_) => return Err(WriterNews::KeysUsedUp),
         }
         let mut state = self.state.borrow_mut();
         (state.waiting, state.moved) = (self.buffer.len(), now);
@@ -209,6 +204,9 @@ impl Writer {
                 // Whoever reads nothing is cut off now, not when its socket takes bytes again.
                 self.overflowed = true;
                 return Poll::Ready(WriterNews::Overflowed);
+            }
+            if self.outbox.is_crowded() {
+                return Poll::Ready(WriterNews::Crowded);
             }
             match self.poll_write_all(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -270,3 +268,7 @@ impl Stream for Writer {
         Poll::Ready(Some(news))
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

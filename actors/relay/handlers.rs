@@ -2,7 +2,7 @@
 
 use actix::{Context, Handler, MessageResult, StreamHandler};
 
-use super::{Broadcast, CountsQuery, MessageRelay, Order, RecordSeen, SetMode, Verified};
+use super::{Broadcast, CountsQuery, MessageRelay, Order, RecordSeen, SetMode, VerifiedRun};
 use crate::{
     bridge::Judged,
     manager::SetValidators,
@@ -10,7 +10,7 @@ use crate::{
     payload::Delivery,
     peer::FromPeer,
     scoring::Scored,
-    shell::{Ordered, fault_point, step},
+    shell::{Ordered, fault_point},
 };
 
 impl StreamHandler<Vec<FromPeer>> for MessageRelay {
@@ -38,13 +38,11 @@ impl StreamHandler<Vec<Judged>> for MessageRelay {
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
-impl StreamHandler<Vec<Verified>> for MessageRelay {
-    fn handle(&mut self, verified: Vec<Verified>, ctx: &mut Context<Self>) {
-        fault_point("MessageRelay::Vec<Verified>");
-        for Verified { ticket, valid, permit } in verified {
-            self.permit = permit;
-            step(self, ctx, |actor, now, out| actor.machine.on_verified(now, ticket, valid, out));
-            self.permit = None;
+impl StreamHandler<Vec<VerifiedRun>> for MessageRelay {
+    fn handle(&mut self, runs: Vec<VerifiedRun>, ctx: &mut Context<Self>) {
+        fault_point("MessageRelay::Vec<VerifiedRun>");
+        for VerifiedRun(verified) in runs {
+            self.verified(verified, ctx);
         }
     }
 

@@ -106,6 +106,10 @@ pub(crate) struct Verified {
     pub(crate) permit: Option<Arc<BytePermit>>,
 }
 
+/// From a worker: all that one run of it checked, in one crossing.
+#[derive(Debug)]
+pub(crate) struct VerifiedRun(pub(crate) Vec<Verified>);
+
 impl From<RelayError> for SendError {
     fn from(error: RelayError) -> Self {
         match error {

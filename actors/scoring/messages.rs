@@ -40,6 +40,15 @@ pub enum Observation {
         /// How long it was there, ms.
         connected_ms: Millis,
     },
+    /// One of its two connections is gone, for the other.
+    Replaced {
+        /// Who.
+        peer: NodeId,
+        /// Where it was.
+        address: Address,
+        /// How long it was there, ms.
+        connected_ms: Millis,
+    },
     /// A measured round trip.
     RoundTrip {
         /// Who.
@@ -113,6 +122,12 @@ pub struct ScoresOf(pub Vec<NodeId>);
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Vec<BanRecord>")]
 pub struct Bans;
+
+/// Everybody who has a score, connected or not; at most
+/// [`peerstage_core::scoring::TRACKED_MAX`].
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Vec<NodeId>")]
+pub struct Tracked;
 
 /// A peer's score at a glance.
 #[derive(Clone, Debug)]

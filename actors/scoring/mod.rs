@@ -9,8 +9,8 @@ use peerstage_core::{
     reason::CloseReason,
     relay,
     scoring::{
-        Action, BanRecord, Delivery, Departure, Explanation, ScoreRecord, Scoring, Service,
-        Standing,
+        Action, BanRecord, Delivery, Departure, Explanation, Fault, Report, ScoreRecord, Scoring,
+        Service, Standing,
     },
     time::Time,
 };
@@ -25,7 +25,8 @@ use crate::{
 };
 
 pub use messages::{
-    Ban, BanChanged, Bans, Explain, Observation, ScoreOf, Scored, ScoresOf, TellReport, Unban,
+    Ban, BanChanged, Bans, Explain, Observation, ScoreOf, Scored, ScoresOf, TellReport, Tracked,
+    Unban,
 };
 
 /// Observations that may wait; more are dropped and counted, which costs nobody a ban: faults
@@ -109,6 +110,10 @@ impl PeerScoring {
                 machine.on_disconnected(now, peer, ours, out);
                 self.event(What::PeerDisconnected { peer, address, closure, score, connected_ms });
             }
+            Observation::Replaced { peer, address, connected_ms } => {
+                let score = machine.score(peer).points();
+                self.event(What::ConnectionReplaced { peer, address, score, connected_ms });
+            }
             Observation::RoundTrip { peer, ms } => machine.on_round_trip(now, peer, ms, out),
             Observation::Delivered { peer, kind, delivery, count } => {
                 let delivery = match delivery {
@@ -128,7 +133,10 @@ impl PeerScoring {
                     _ => {}
                 }
             }
-            Observation::Fault { peer, fault } => machine.on_fault(now, peer, fault, out),
+            Observation::Fault { peer, fault } => {
+                count(fault);
+                machine.on_fault(now, peer, fault, out);
+            }
             Observation::Service { peer, service } => machine.on_service(now, peer, service, out),
         }
     }
@@ -161,6 +169,11 @@ impl PeerScoring {
             tell("keep", &self.links.store, Keep(entries));
         }
     }
+}
+
+/// Every breach of the protocol is counted by its name, whoever it was.
+fn count(fault: Fault) {
+    metrics::counter!("peerstage_faults_total", "fault" => fault.name()).increment(1);
 }
 
 core_actor!(PeerScoring, mailbox = 1_024);
@@ -245,6 +258,15 @@ impl Handler<ScoresOf> for PeerScoring {
     }
 }
 
+impl Handler<Tracked> for PeerScoring {
+    type Result = Vec<NodeId>;
+
+    fn handle(&mut self, Tracked: Tracked, _: &mut Context<Self>) -> Self::Result {
+        fault_point("PeerScoring::Tracked");
+        self.machine.scores().map(|(peer, ..)| peer).collect()
+    }
+}
+
 impl Handler<Bans> for PeerScoring {
     type Result = Vec<BanRecord>;
 
@@ -292,6 +314,9 @@ impl Handler<TellReport> for PeerScoring {
     fn handle(&mut self, order: TellReport, ctx: &mut Context<Self>) {
         fault_point("PeerScoring::TellReport");
         let TellReport { peer, report, why } = order;
+        if matches!(report, Report::Fault(_)) {
+            count(Fault::Reported);
+        }
         step(self, ctx, |actor, now, out| actor.machine.on_report(now, peer, report, &why, out));
     }
 }

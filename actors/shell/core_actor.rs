@@ -44,8 +44,13 @@ macro_rules! core_actor {
         impl actix::Handler<$crate::shell::AreYouThere> for $Actor {
             type Result = ();
 
-            fn handle(&mut self, _: $crate::shell::AreYouThere, _: &mut actix::Context<Self>) {
+            fn handle(
+                &mut self,
+                question: $crate::shell::AreYouThere,
+                _: &mut actix::Context<Self>,
+            ) {
                 $crate::shell::fault_point(concat!(stringify!($Actor), "::AreYouThere"));
+                question.answer();
             }
         }
 

@@ -13,6 +13,9 @@ use actix_rt::{Arbiter, ArbiterHandle};
 /// Threads that carry connections at most: each moves about a gigabyte a second of records.
 const PEERS_MAX: usize = 4;
 
+/// Cores for each thread that does handshakes. One thread does two thousand a second.
+const CORES_PER_HANDSHAKES: usize = 8;
+
 /// The threads of a node. Under simulation everything shares the caller's thread and its virtual
 /// clock; in production core actors have theirs and a fixed pool carries the peers.
 #[derive(Clone)]
@@ -27,6 +30,9 @@ pub enum Placement {
         bridges: ArbiterHandle,
         /// The peers.
         peers: Arc<[ArbiterHandle]>,
+        /// Connections before their handshake is done: its cryptography takes up to a
+        /// millisecond, in which nobody's messages may have to wait.
+        handshakes: Arc<[ArbiterHandle]>,
         /// Whose turn it is.
         next: Arc<AtomicUsize>,
     },
@@ -44,7 +50,9 @@ impl Placement {
         let relay = if cores > 2 { Arbiter::new().handle() } else { first.clone() };
         let others = (1..cores.saturating_sub(1).min(PEERS_MAX)).map(|_| Arbiter::new().handle());
         let peers = std::iter::once(first).chain(others).collect();
-        Placement::Threads { relay, bridges, peers, next: Arc::default() }
+        let handshakes = (0..cores.div_ceil(CORES_PER_HANDSHAKES)).map(|_| Arbiter::new().handle());
+        let handshakes = handshakes.collect();
+        Placement::Threads { relay, bridges, peers, handshakes, next: Arc::default() }
     }
 
     /// Where the relay lives.
@@ -68,24 +76,36 @@ impl Placement {
     /// Runs a connection's task on the next thread of the pool.
     pub fn spawn_peer(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self {
-            Placement::Inline => {
-                actix_rt::spawn(task);
-            }
-            Placement::Threads { peers, next, .. } => {
-                let turn = next.fetch_add(1, Ordering::Relaxed) % peers.len();
-                if let Some(arbiter) = peers.get(turn) {
-                    arbiter.spawn(task);
-                }
-            }
+            Placement::Inline => drop(actix_rt::spawn(task)),
+            Placement::Threads { peers, next, .. } => spawn_on(peers, next, task),
+        }
+    }
+
+    /// Runs what comes before a connection is a peer: the dial and the handshake.
+    pub fn spawn_handshake(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match self {
+            Placement::Inline => drop(actix_rt::spawn(task)),
+            Placement::Threads { handshakes, next, .. } => spawn_on(handshakes, next, task),
         }
     }
 
     /// Ends the threads.
     pub fn stop(&self) {
-        if let Placement::Threads { relay, bridges, peers, .. } = self {
-            for arbiter in peers.iter().chain([relay, bridges]) {
+        if let Placement::Threads { relay, bridges, peers, handshakes, .. } = self {
+            for arbiter in handshakes.iter().chain(peers.iter()).chain([relay, bridges]) {
                 arbiter.stop();
             }
         }
+    }
+}
+
+fn spawn_on(
+    arbiters: &[ArbiterHandle],
+    next: &AtomicUsize,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let turn = next.fetch_add(1, Ordering::Relaxed) % arbiters.len().max(1);
+    if let Some(arbiter) = arbiters.get(turn) {
+        arbiter.spawn(task);
     }
 }

@@ -21,7 +21,7 @@ struct Shared<T> {
 }
 
 /// The sending side: any thread, any number of clones. Holds at most `max` items; whoever sends
-/// more is told at once, and says what that means. Items that carry bytes also carry their
+/// more is told at once, and says what that means; control always has room. Items that carry bytes also carry their
 /// [`super::BytePermit`], so the queue is bounded in bytes too.
 pub struct Queue<T> {
     shared: Arc<Mutex<Shared<T>>>,
@@ -56,12 +56,25 @@ impl<T> Queue<T> {
     /// # Errors
     /// [`QueueFull`] with the item, counted under the queue's name.
     pub fn push(&self, item: T) -> Result<(), QueueFull<T>> {
+        self.push_within(self.max, item)
+    }
+
+    /// Adds an item that must not be lost, also to a full queue. For control only, of which there
+    /// is a bounded amount whatever is going on: so many for each session and each call.
+    ///
+    /// # Errors
+    /// [`QueueFull`] with the item: the receiver is gone.
+    pub fn push_control(&self, item: T) -> Result<(), QueueFull<T>> {
+        self.push_within(usize::MAX, item)
+    }
+
+    fn push_within(&self, max: usize, item: T) -> Result<(), QueueFull<T>> {
         let waker = {
             let mut shared = lock(&self.shared);
             if shared.closed {
                 return Err(QueueFull(item));
             }
-            if shared.items.len() >= self.max {
+            if shared.items.len() >= max {
                 metrics::counter!("peerstage_queue_full_total", "queue" => self.name).increment(1);
                 return Err(QueueFull(item));
             }
@@ -173,6 +186,19 @@ mod tests {
         let (queue, _stream) = Queue::new("test", 2);
         assert!(queue.push(1).is_ok() && queue.push(2).is_ok());
         assert_eq!(queue.push(3).unwrap_err().0, 3);
+    }
+
+    /// Who came and who went is heard of however much waits, in order with the rest.
+    #[test]
+    fn control_has_room_in_a_full_queue_and_none_where_nobody_listens() {
+        let (queue, mut stream) = Queue::new("test", 2);
+        assert!(queue.push(1).is_ok() && queue.push(2).is_ok());
+        assert!(queue.push(3).is_err());
+        assert!(queue.push_control(4).is_ok());
+        assert!(queue.push(5).is_err());
+        assert_eq!(stream.next().now_or_never().unwrap().unwrap(), [1, 2, 4]);
+        drop(stream);
+        assert_eq!(queue.push_control(6).unwrap_err().0, 6);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,10 +25,18 @@ const HOPELESS_MS: Millis = 30_000;
 /// A watchdog that wakes later than this did not run: then nobody could have answered, ms.
 const STOPPED_MS: Millis = 3_000;
 
-/// Are you there? Every core actor answers.
-#[derive(Clone, Copy, Debug, Message)]
+/// Are you there? Every core actor answers, by a mark that is looked at when the next question
+/// is asked: nobody waits for anybody.
+#[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub struct AreYouThere;
+pub struct AreYouThere(Arc<AtomicBool>);
+
+impl AreYouThere {
+    /// Yes.
+    pub fn answer(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// When each core actor last answered.
 #[derive(Clone, Debug)]
@@ -72,17 +83,11 @@ pub(crate) async fn watch(
     actors: Vec<(&'static str, Recipient<AreYouThere>)>,
     fatal: Fatal,
 ) {
-    for (name, actor) in actors {
+    let asked = |(name, actor)| {
         pulse.hear(name);
-        let pulse = pulse.clone();
-        // One task an actor, so that a stuck one holds up no other's answer.
-        actix_rt::spawn(async move {
-            while actor.send(AreYouThere).await.is_ok() {
-                pulse.hear(name);
-                tokio::time::sleep(INTERVAL).await;
-            }
-        });
-    }
+        (name, actor, AreYouThere(Arc::new(AtomicBool::new(true))))
+    };
+    let actors: Vec<(_, Recipient<_>, _)> = actors.into_iter().map(asked).collect();
     let mut last = pulse.clock.now();
     loop {
         tokio::time::sleep(INTERVAL).await;
@@ -93,6 +98,13 @@ pub(crate) async fn watch(
             pulse.hear_all();
         }
         last = now;
+        for (name, actor, question) in &actors {
+            if question.0.swap(false, Ordering::Relaxed) {
+                pulse.hear(name);
+            }
+            // A full mailbox is an answer of its own: none.
+            let _ = actor.try_send(question.clone());
+        }
         if let Some(name) = pulse.silent_for(HOPELESS_MS).first() {
             return fatal.tell(name);
         }

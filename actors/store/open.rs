@@ -138,7 +138,9 @@ impl BackendChoice {
         }
     }
 
-    fn is_compiled_in(self) -> bool {
+    /// Whether this build has it.
+    #[must_use]
+    pub fn is_compiled_in(self) -> bool {
         match self.resolve() {
             BackendChoice::Rocksdb => cfg!(feature = "rocksdb"),
             BackendChoice::Redb => cfg!(feature = "redb"),

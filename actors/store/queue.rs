@@ -114,6 +114,11 @@ impl Queue {
         self.buffered.is_empty() && self.requests.is_empty()
     }
 
+    /// Whether buffered writes take half the room there is for them.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.buffered_bytes >= self.limits.buffered_bytes / 2
+    }
+
     /// Takes buffered writes in; tells how many operations had to be dropped for them.
     pub(super) fn push_buffered(&mut self, batch: &WriteBatch) -> u64 {
         for (table, key, value) in batch.iter() {

@@ -116,10 +116,17 @@ impl StoreWriter {
     }
 
     /// Queues buffered writes and tells how many older ones were dropped to make room. A batch
-    /// may be written in parts, and parts of it may be replaced by later writes.
+    /// may be written in parts, and parts of it may be replaced by later writes. A thread is not
+    /// woken for them alone: they are written with what is flushed, synced or read next, or when
+    /// the queue is half full.
     pub fn write(&self, batch: &WriteBatch) -> u64 {
-        let dropped = self.shared.lock().queue.push_buffered(batch);
-        self.wake();
+        let mut state = self.shared.lock();
+        let dropped = state.queue.push_buffered(batch);
+        let waits = matches!(self.mode, Mode::Threaded(_)) && !state.queue.is_half_full();
+        drop(state);
+        if !waits {
+            self.wake();
+        }
         dropped
     }
 

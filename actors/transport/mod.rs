@@ -55,9 +55,14 @@ pub trait Listener: Send {
 }
 
 /// The byte stream of a connection: ordered, reliable, each direction closed by itself.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
+    /// From now on the current thread's runtime watches this connection. A connection that
+    /// another thread watches costs two wakes for each read.
+    ///
+    /// # Errors
+    /// The system's, if it can't be watched here; the connection is closed then.
+    fn move_here(self: Box<Self>) -> io::Result<Box<dyn Io>>;
+}
 
 /// One connection. Dropping it closes both directions.
 pub struct Link {

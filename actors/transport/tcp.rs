@@ -10,24 +10,19 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
 use peerstage_core::{address::Address, time::Millis};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::{Link, Listener, Transport};
+use super::{Io, Link, Listener, Transport};
 
 /// Connections the kernel completes before we accept them. The common upper bound of Linux
 /// (`net.core.somaxconn` since 5.4); a kernel with a lower one uses its own.
 pub const BACKLOG: u32 = 4_096;
 
-/// Silence in ms after which the kernel probes the other end. Below the 120 s after which
-/// carrier-grade NATs may forget a mapping (RFC 4787 REQ-5).
-pub const KEEPALIVE_IDLE_MS: Millis = 60_000;
-
-/// Pause in ms between two probes.
-pub const KEEPALIVE_INTERVAL_MS: Millis = 15_000;
-
-/// Probes without an answer after which the connection is dead: 60 s + 4 x 15 s = 2 minutes.
-pub const KEEPALIVE_PROBES: u32 = 4;
+/// Bytes the kernel takes that it can't send yet. What it has is out of reach of a vote, and by
+/// default it takes megabytes. Two records: one on its way while the next is made.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+const UNSENT_MAX: u32 = 128 * 1024;
 
 /// First and longest pause in ms after the system could not give us a connection for want of
 /// descriptors or memory. A guess: short enough not to be noticed, long enough to cost nothing.
@@ -63,6 +58,12 @@ impl Transport for TcpTransport {
     async fn dial(&self, address: Address) -> io::Result<Link> {
         let stream = new_socket(address)?.connect(address.socket()).await?;
         link(stream, None)
+    }
+}
+
+impl Io for TcpStream {
+    fn move_here(self: Box<Self>) -> io::Result<Box<dyn Io>> {
+        Ok(Box::new(TcpStream::from_std(self.into_std()?)?))
     }
 }
 
@@ -110,14 +111,11 @@ fn new_socket(address: Address) -> io::Result<TcpSocket> {
 }
 
 fn link(stream: TcpStream, from: Option<SocketAddr>) -> io::Result<Link> {
-    // Frames are already gathered into full records: the kernel has nothing to wait for.
+    // Frames are already gathered into full records: the kernel has nothing to wait for. Nor has
+    // it anything to probe: a peer is pinged and held to an answer.
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_millis(KEEPALIVE_IDLE_MS))
-        .with_interval(Duration::from_millis(KEEPALIVE_INTERVAL_MS));
-    #[cfg(not(windows))]
-    let keepalive = keepalive.with_retries(KEEPALIVE_PROBES);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX)?;
     let local = stream.local_addr()?;
     let remote = match from {
         Some(from) => from,

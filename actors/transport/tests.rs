@@ -45,6 +45,19 @@ async fn both_families_share_a_port() {
     }
 }
 
+/// A peer that does not read leaves our own kernel holding two records and what its window took,
+/// not the megabytes of a send buffer: a vote would be behind them.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn little_waits_in_our_own_kernel() {
+    let mut listener = TcpTransport.listen(address("127.0.0.1:0")).await.unwrap();
+    let (dialled, accepted) = tokio::join!(TcpTransport.dial(listener.local()), listener.accept());
+    let (mut dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    let taken = crate::testkit::conformance::fill(&mut dialled.io, 16 * 1024 * 1024).await;
+    assert!((64 * 1024..768 * 1024).contains(&taken), "{taken} bytes");
+    drop(accepted);
+}
+
 /// Attack row 52: with no descriptor left, established connections work and the listener waits;
 /// once there are some again, it accepts. In a process of its own with 64 descriptors.
 #[cfg(unix)]

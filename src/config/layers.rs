@@ -111,8 +111,13 @@ impl Loader {
             }
         }
         for error in errors {
-            let message = error.message().replace('\n', ", ");
-            self.report(lines.at(error.span().unwrap_or(0..0).start), Fault::Syntax { message });
+            let span = error.span().unwrap_or(0..0);
+            let mut message = error.message().replace('\n', ", ");
+            // The parser points at the key and leaves its name out.
+            if let Some(name) = text.get(span.clone()).filter(|_| message == "duplicate key") {
+                message = format!("{message} {:?}", name.trim());
+            }
+            self.report(lines.at(span.start), Fault::Syntax { message });
         }
         let mut found = self.problems.split_off(earlier);
         found.sort_by(|a, b| a.origin.cmp(&b.origin));

@@ -49,8 +49,9 @@ section! {
         /// The TCP port to accept connections at. 0: any free one. The default
         /// is a guess: above the well-known ports, below the ephemeral ones.
         pub listen_port: u16 = 30_400;
-        /// Where strangers reach this node, if it is known: told to peers at once. Empty: what
-        /// several peers observe.
+        /// Where strangers reach this node: told to peers. Empty: listen_address, if it is one
+        /// address; a node that listens at 0.0.0.0 then tells no address, and others do not find
+        /// it through their peers.
         pub external_addresses: Vec<Address> = Vec::new();
         /// Ordinary peers at most, both directions; persistent peers and validators come on top.
         /// A guess between Bitcoin's 125 and geth's 50.
@@ -102,8 +103,8 @@ section! {
         pub allow_private_addresses: bool = false;
         /// Nodes to ask for peers at the start, dropped when better ones are known.
         pub bootstrap: Vec<PeerAddress> = Vec::new();
-        /// Nodes to stay connected to, on places of their own; redialled for ever. Only a ban
-        /// keeps one out.
+        /// Nodes to stay connected to, on places of their own; redialled for ever. A ban keeps
+        /// one out until it ends, `peerstage disconnect` for 5 minutes.
         pub persistent_peers: Vec<PeerAddress> = Vec::new();
         /// How long a dial may take until it has become a peer: transport, handshake and hello.
         /// Three SYNs (RFC 6298: resent after 1 s and 3 s) and a whole handshake.

@@ -21,11 +21,12 @@ section! {
         /// told of it and ask. If one more would be all, it is pushed to all. 10000: always all.
         /// Two reach most of a network; each more costs one copy a node.
         pub eager_transactions: u32 = 2, in 1 => 10_000;
-        /// The same of a block of 8 KiB or more. One more than of transactions, because a block
-        /// that comes a question later holds up a chain. A guess.
-        pub eager_blocks: u32 = 3, in 1 => 10_000;
-        /// The same of a shorter block. A guess: it costs little more than its announcement.
-        pub eager_small_blocks: u32 = 4, in 1 => 10_000;
+        /// The same of a block of 32 KiB or more: the copies of one node leave one after the
+        /// other, so that a third would be as late as a question.
+        pub eager_blocks: u32 = 2, in 1 => 10_000;
+        /// The same of a shorter block. One more than of transactions, because a block that
+        /// comes a question later holds up a chain. A guess.
+        pub eager_small_blocks: u32 = 3, in 1 => 10_000;
         /// The same of the chain's own messages. A guess: they may be as urgent as blocks.
         pub eager_custom: u32 = 3, in 1 => 10_000;
         /// How long an announcement waits for others to go with it, to save packets. Those of
@@ -84,9 +85,11 @@ section! {
         /// For a message that was announced and asked for, until another peer is asked.
         /// gossipsub's follow-up time for IWANT.
         pub want: Span = Span::seconds(3), in Span::millis(10) => Span::minutes(10);
-        /// For an answer while catching up, which may be large. A guess: 4 MiB at 1 Mbit/s.
-        pub sync: Span = Span::seconds(30), in Span::millis(100) => Span::hours(1);
-        /// For any other answer, unless the caller gives a deadline. A guess.
+        /// The longest that anybody waits for an answer: a caller that gives a longer deadline, as
+        /// while catching up, and a peer that asks this node. A guess: the largest answer,
+        /// 2 MiB, at 300 kbit/s.
+        pub sync: Span = Span::minutes(1), in Span::millis(100) => Span::hours(1);
+        /// For an answer, unless the caller gives a deadline; not longer than sync. A guess.
         pub request: Span = Span::seconds(10), in Span::millis(10) => Span::minutes(10);
         /// For everything to close when the node is told to stop. Half of what
         /// container engines wait.

@@ -111,7 +111,7 @@ fn a_typo_names_file_line_column_and_the_nearest_key() {
     assert!(complaint("[network]\nmax_peers = = 3\n").starts_with("node.toml:2:13: "));
     assert!(
         complaint("[network]\nmax_peers = 3\nmax_peers = 4\n")
-            .starts_with("node.toml:3:1: duplicate key")
+            .starts_with("node.toml:3:1: duplicate key \"max_peers\"")
     );
 }
 
@@ -186,6 +186,9 @@ fn keys_that_contradict_each_other_are_refused_at_the_last_one_set() {
         ("[scoring]\nban_threshold = -35\nhysteresis = 6", "3:1", "half of the least distance"),
         ("[trust]\nminimum = 0.6", "2:1", "nobody would be heard"),
         ("[relay]\nexpiration = '5s'", "2:1", "relay.cleanup_interval = 10s is longer"),
+        ("[timeouts]\nrequest = '2m'", "2:1", "longer than timeouts.sync = 1m"),
+        ("[limits]\nmax_upload_rate = '1B'", "2:1", "32KiB a second for each peer"),
+        ("[limits]\nmax_upload_rate_per_peer = '31KiB'", "2:1", "is too little"),
         ("[gossip]\ninterval = '1m'\nttl = '30s'", "3:1", "longer than gossip.ttl"),
         ("[admin]\nlisten = '0.0.0.0:5'", "2:1", "not a loopback address"),
         ("[admin]\nlisten = '127.0.0.1:30401'", "2:1", "are both"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Fault, Optional, Origin, Problem, Role, keys};
+use super::{Config, Fault, Optional, Origin, Problem, Role, Size, keys};
 
 /// The longest name of a node or a network, bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -38,6 +38,7 @@ pub(super) fn problems(config: &Config, origins: &BTreeMap<String, Origin>) -> V
         times(config, &mut rules);
         standing(config, &mut rules);
         services(config, &mut rules);
+        rates(config, &mut rules);
     }
     rules.problems.sort_by(|a, b| a.origin.cmp(&b.origin));
     rules.problems
@@ -179,6 +180,7 @@ fn times(config: &Config, rules: &mut Rules<'_>) {
             "relay.expiration",
             config.relay.expiration,
         ),
+        ("timeouts.request", config.timeouts.request, "timeouts.sync", config.timeouts.sync),
         ("gossip.ttl", config.gossip.ttl, "relay.expiration", config.relay.expiration),
         ("gossip.interval", config.gossip.interval, "gossip.ttl", config.gossip.ttl),
     ];
@@ -250,6 +252,25 @@ fn standing(config: &Config, rules: &mut Rules<'_>) {
             "trust.minimum = {minimum} is above trust.initial = {initial}: nobody would be heard"
         )
     });
+}
+
+/// A peer takes a node for a trickler that sends less (`Connection`: 16 KiB a second of an
+/// unfinished message); twice that, because frames of other messages come between.
+const UPLOAD_MIN: Size = Size::kib(32);
+
+fn rates(config: &Config, rules: &mut Rules<'_>) {
+    let limits = &config.limits;
+    for (key, rate) in [
+        ("limits.max_upload_rate", limits.max_upload_rate),
+        ("limits.max_upload_rate_per_peer", limits.max_upload_rate_per_peer),
+    ] {
+        rules.require(rate.0 == 0 || rate >= UPLOAD_MIN, &[key], || {
+            format!(
+                "{key} = {rate} is too little: peers cut off who sends so slowly; {UPLOAD_MIN} a \
+                 second for each peer is needed, or 0 for no limit"
+            )
+        });
+    }
 }
 
 fn services(config: &Config, rules: &mut Rules<'_>) {

@@ -279,15 +279,25 @@ impl Handshake {
         rest: &[u8],
         out: &mut Vec<Action>,
     ) -> Result<Step, HandshakeError> {
-        let remote = self.read_identity(&mut agreed.noise, Role::Responder, message)?;
-        let mut message_c = Vec::new();
-        agreed.noise.write_message(&self.proof(&agreed.noise), &mut message_c)?;
-        let mut last = Vec::new();
-        push_message(&message_c, &mut last);
+        let remote = self.read_identity(&mut agreed.noise, Role::Responder, message);
+        if remote == Err(HandshakeError::SelfConnection) {
+            // Whoever holds our key knows our name; message C tells the other side why we part.
+            out.push(Action::Send(self.message_c(&mut agreed.noise)?));
+        }
+        let remote = remote?;
+        let last = self.message_c(&mut agreed.noise)?;
         let done = self.establish(agreed, remote, rest)?;
-        out.push(Action::Send(last.into()));
+        out.push(Action::Send(last));
         out.push(done);
         Ok(Step::Finished)
+    }
+
+    fn message_c(&self, noise: &mut HandshakeState) -> Result<Bytes, HandshakeError> {
+        let mut message_c = Vec::new();
+        noise.write_message(&self.proof(noise), &mut message_c)?;
+        let mut last = Vec::new();
+        push_message(&message_c, &mut last);
+        Ok(last.into())
     }
 
     /// Responder: message C is here.

@@ -91,7 +91,7 @@ fn shares(seconds: u64, votes: usize) -> [usize; LANES] {
             (Kind::Transaction, 250),
             (Kind::Request, 100_000),
         ] {
-            while lanes.has_room(&message(kind, size)) {
+            while lanes.has_room(kind, Lanes::cost(&message(kind, size))) {
                 lanes.push(message(kind, size));
             }
         }
@@ -134,7 +134,7 @@ fn a_ping_goes_in_front_of_what_a_limit_holds_back() {
     for ms in 0..5_000 {
         received(&mut assembler, record(&mut lanes, Time(ms)));
     }
-    lanes.hold(Time(60_000));
+    lanes.hold(Time(0), Time(60_000));
     lanes.push(message(Kind::Ping, 8));
     lanes.push(message(Kind::Disconnect, 8));
     let mut kinds = Vec::new();
@@ -260,4 +260,71 @@ fn transactions_on_a_busy_link_gather_and_a_lone_one_does_not_wait() {
     }
     assert_eq!(sent(&mut lanes, 101 + GATHER_MS), GATHER_BYTES / 256, "they are many");
     assert_eq!(lanes.ready_at(Time(102 + GATHER_MS)), None);
+}
+
+/// Attack row 43: a peer can ask to be sent slowly, but not so slowly that what waits for it waits
+/// for days.
+#[test]
+fn no_pace_is_slower_than_the_slowest_way() {
+    for asked in [1, 1_000, SLOWEST_BYTES_PER_SECOND] {
+        let mut lanes = Lanes::new(Time(0), 16 * MIB);
+        lanes.set_pace(
+            Time(0),
+            Pace { rate_factor: 1, bytes_per_second: asked, blocks_only: false },
+        );
+        lanes.push(message(Kind::Custom, MIB));
+        let (mut now, mut sent) = (Time(0), 0);
+        while let Some(at) = lanes.ready_at(now) {
+            now = now.max(at);
+            sent += record(&mut lanes, now).len();
+        }
+        let seconds = MIB as u64 / SLOWEST_BYTES_PER_SECOND;
+        assert!(now < Time((seconds + 2) * 1_000), "{sent} bytes took {now:?} at {asked}");
+    }
+}
+
+/// Fills the queue of custom messages; the peer takes so many bytes each second. When it counts
+/// as slow, if it does within ten minutes.
+fn slow_after(bytes_per_second: usize, lanes: &mut Lanes) -> Option<Time> {
+    for now in (0..600).map(|second| Time(second * 1_000)) {
+        while lanes.push(message(Kind::Custom, 50_000)) == Pushed::Queued {}
+        if lanes.is_slow(now, 20_000) {
+            return Some(now);
+        }
+        let mut taken = BytesMut::new();
+        while taken.len() < bytes_per_second && lanes.ready_at(now) == Some(now) {
+            lanes.fill(now, &mut taken, bytes_per_second.max(FRAME_HEADER + FRAME_MIN + 1));
+        }
+    }
+    None
+}
+
+/// Attack row 43: a socket that takes a little now and then never stalls, but a queue that stays
+/// full tells.
+#[test]
+fn a_peer_that_keeps_a_queue_full_is_slow_and_a_modem_is_not() {
+    let lanes = || Lanes::new(Time(0), 16 * MIB);
+    assert_eq!(slow_after(0, &mut lanes()), Some(Time(20_000)));
+    assert_eq!(slow_after(1_000, &mut lanes()), Some(Time(20_000)));
+    assert_eq!(slow_after(16 * 1024, &mut lanes()), None);
+    assert_eq!(slow_after(MIB, &mut lanes()), None);
+    let mut ours = lanes();
+    ours.set_upload_rate(Time(0), 1_000);
+    assert_eq!(slow_after(MIB, &mut ours), None, "the limit is our own");
+}
+
+/// What was full once and is empty again is nobody's fault, and what we held back isn't either.
+#[test]
+fn a_queue_that_was_full_for_a_moment_costs_nothing() {
+    let mut lanes = Lanes::new(Time(0), 16 * MIB);
+    while lanes.push(message(Kind::Custom, 50_000)) == Pushed::Queued {}
+    assert!(lanes.is_full() && !lanes.is_slow(Time(0), 20_000));
+    lanes.excuse(5_000);
+    assert!(!lanes.is_slow(Time(24_999), 20_000));
+    assert_eq!(lanes.slow_at(20_000), Some(Time(25_000)));
+    while lanes.bytes() > MIB {
+        record(&mut lanes, Time(24_999));
+    }
+    assert!(!lanes.is_full() && !lanes.is_slow(Time(60_000), 20_000));
+    assert_eq!(lanes.slow_at(20_000), None);
 }

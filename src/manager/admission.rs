@@ -187,12 +187,19 @@ impl Manager {
         {
             return Verdict::Refuse(CloseReason::GroupLimit);
         }
-        let ordinary = census.inbound().saturating_add(census.outbound());
-        if census.inbound() < self.inbound_max() && ordinary < self.config.max_peers {
+        if !self.is_full() {
             return Verdict::Admit;
         }
         let victim = self.peers.victim(now, &self.eviction_key, group);
         victim.map_or(Verdict::Refuse(CloseReason::TooManyPeers), Verdict::Evict)
+    }
+
+    /// Whether the next inbound peer takes another's place, if it finds any.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let inbound = self.peers.census().inbound();
+        let ordinary = inbound.saturating_add(self.peers.census().outbound());
+        inbound >= self.inbound_max() || ordinary >= self.config.max_peers
     }
 
     /// Inbound slots: what is left when the outbound ones we wish for are kept free, so that

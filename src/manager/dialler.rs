@@ -52,6 +52,8 @@ pub(super) struct Target {
     pub(super) purpose: DialPurpose,
     /// Who answered there last.
     pub(super) met: Option<NodeId>,
+    /// What the configuration names it for; `None` for one that was named while the node ran.
+    configured: Option<DialPurpose>,
     failures: u32,
     pub(super) next: Time,
 }
@@ -144,9 +146,31 @@ impl Dialler {
         if self.targets.len() >= TARGETS_MAX {
             return false;
         }
-        let target = Target { address, expected, purpose, met: None, failures: 0, next: now };
+        let (met, configured) = (None, None);
+        let target = Target { address, expected, purpose, met, configured, failures: 0, next: now };
         self.targets.push(target);
         true
+    }
+
+    /// As [`Dialler::add_target`], for one that the configuration names.
+    pub(super) fn add_configured(&mut self, now: Time, target: super::Target, why: DialPurpose) {
+        let super::Target { address, expected } = target;
+        self.add_target(now, address, expected, why);
+        let added = self.targets.iter_mut().filter(|target| target.address == address);
+        added.for_each(|target| target.configured = Some(why));
+    }
+
+    /// The operator wants this node gone: what was named while the node ran is forgotten, what
+    /// the configuration names is again only that.
+    pub(super) fn dismiss(&mut self, peer: &NodeId) {
+        self.targets.retain_mut(|target| match target.configured {
+            _ if !target.is(peer) => true,
+            Some(purpose) => {
+                target.purpose = purpose;
+                true
+            }
+            None => target.purpose != DialPurpose::Persistent,
+        });
     }
 
     /// Whether enough time has passed since the last attempt at this node, address and IP.

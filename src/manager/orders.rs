@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{
-    Action, Manager, PeerView, Place, Target,
-    dialler::{self, DialPurpose},
-};
+use super::{Action, Manager, PeerView, Place, Target, dialler::DialPurpose};
 use crate::{
     address::Address,
     identity::{NodeId, PublicKey},
@@ -36,10 +33,9 @@ impl Manager {
     }
 
     /// The operator wants this peer gone. It may come back by itself; we don't dial it for a
-    /// while. False if it is not connected.
+    /// while, and only if the configuration or the book names it. False if it is not connected.
     pub fn disconnect(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) -> bool {
-        let persistent = |t: &dialler::Target| t.purpose == DialPurpose::Persistent && t.is(peer);
-        self.dialler.targets.retain(|target| !persistent(target));
+        self.dialler.dismiss(peer);
         let address = self.peers.get(peer).map(|p| p.view.address);
         self.postpone(peer, address, now.plus(self.config.disconnect_pause));
         self.cancel_dials(peer, CloseReason::Requested, out);

@@ -22,8 +22,20 @@ impl Manager {
         target: super::Target,
         out: &mut Vec<Action>,
     ) {
-        let super::Target { address, expected } = target;
-        self.dialler.add_target(now, address, expected, DialPurpose::Bootstrap);
+        self.dialler.add_configured(now, target, DialPurpose::Bootstrap);
+        self.look_for_peers(now, out);
+    }
+
+    /// The name of a persistent peer of the configuration has been looked up: as if it had been
+    /// given at the start.
+    pub fn on_persistent_resolved(
+        &mut self,
+        now: Time,
+        target: super::Target,
+        out: &mut Vec<Action>,
+    ) {
+        self.dialler.add_configured(now, target, DialPurpose::Persistent);
+        self.reassign_slots();
         self.look_for_peers(now, out);
     }
 

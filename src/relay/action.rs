@@ -44,6 +44,16 @@ pub struct Inbound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VerdictTicket(pub u64);
 
+impl VerdictTicket {
+    /// The kind of the message, also when it does not wait any more; `None` for a ticket that
+    /// was never given out.
+    #[must_use]
+    pub fn kind(self) -> Option<Kind> {
+        let [kind, ..] = self.0.to_be_bytes();
+        Kind::from_byte(kind)
+    }
+}
+
 /// What the chain says about a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -329,6 +339,8 @@ pub struct Broadcast {
     pub announced: PeerSet,
     /// Nodes it was sealed to and routed to.
     pub routed: Vec<NodeId>,
+    /// Validators it should go to and that there is no way to.
+    pub unreachable: usize,
     /// Whether it was broadcast before; then nothing is sent again.
     pub duplicate: bool,
 }

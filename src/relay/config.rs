@@ -15,6 +15,9 @@ use crate::{
 pub struct RelayConfig {
     /// How each gossiped kind spreads; the table of kinds unless said otherwise.
     pub modes: BTreeMap<Kind, RelayMode>,
+    /// The longest bodies this node takes and sends, bytes; the table of kinds unless said
+    /// otherwise, and never more.
+    pub bodies_max: BTreeMap<Kind, usize>,
     /// Hops a message may take by push. 16 is twice the diameter of a random graph of 10,000
     /// nodes and degree 8 with room for bad luck; a guess.
     pub max_hops: u8,
@@ -61,7 +64,7 @@ pub struct RelayConfig {
 pub struct EagerConfig {
     /// Of transactions.
     pub transactions: usize,
-    /// Of blocks of 8 KiB or more.
+    /// Of blocks of 32 KiB or more.
     pub blocks: usize,
     /// Of shorter blocks.
     pub small_blocks: usize,
@@ -69,8 +72,8 @@ pub struct EagerConfig {
     pub custom: usize,
 }
 
-/// A shorter block is a small one, bytes: it costs hardly more than its announcement's round trip.
-const SMALL_BLOCK_BYTES: usize = 8 * 1024;
+/// A shorter block is a small one, bytes: three copies of it take 40 ms of an uplink of 20 Mbit/s.
+const SMALL_BLOCK_BYTES: usize = 32 * 1024;
 
 /// Announcing, asking and serving.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +149,7 @@ impl Default for RelayConfig {
     fn default() -> Self {
         RelayConfig {
             modes: KINDS.iter().filter_map(|row| Some((row.kind, row.relay?))).collect(),
+            bodies_max: BTreeMap::new(),
             max_hops: 16,
             relay_threshold: 50,
             fallback_best: 4,
@@ -168,7 +172,7 @@ impl Default for RelayConfig {
 
 impl Default for EagerConfig {
     fn default() -> Self {
-        EagerConfig { transactions: 2, blocks: 3, small_blocks: 4, custom: 3 }
+        EagerConfig { transactions: 2, blocks: 2, small_blocks: 3, custom: 3 }
     }
 }
 
@@ -241,6 +245,13 @@ impl RelayConfig {
         Some(self.modes.get(&kind).copied().unwrap_or(table))
     }
 
+    /// The longest body of `kind` that is taken or sent, bytes.
+    #[must_use]
+    pub fn body_max(&self, kind: Kind) -> usize {
+        let table = kind.row().body_max;
+        self.bodies_max.get(&kind).map_or(table, |max| table.min(*max))
+    }
+
     /// How long an accepted id is remembered, never less than stamps stay acceptable.
     #[must_use]
     pub fn remember_ms(&self) -> Millis {
@@ -280,7 +291,8 @@ mod tests {
 
     #[test]
     fn the_settings_survive_a_round_trip_through_toml() {
-        let config = RelayConfig::default();
+        let bodies_max = BTreeMap::from([(Kind::Block, 1_000)]);
+        let config = RelayConfig { bodies_max, ..RelayConfig::default() };
         let text = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<RelayConfig>(&text).unwrap(), config);
         assert!(toml::from_str::<RelayConfig>("max_hop = 3").is_err());

@@ -34,14 +34,14 @@ impl Relay {
         self.check_own(kind, &body)?;
         let topic = if kind == Kind::Custom { topic } else { Topic(0) };
         let id = MessageId::of(kind, topic, &body);
-        let known = self.table.find(&id).and_then(|at| self.table.get(at));
+        let known = self.table.find(kind, &id).and_then(|at| self.table.get(at));
         if known.is_some_and(|entry| !matches!(entry.state, State::Loose | State::Asked(_))) {
             return Ok(Broadcast { id: Some(id), duplicate: true, ..Broadcast::default() });
         }
         let entry = self.keep_own(now, kind, topic, id, &body);
         let (sent, announced) = self.push(now, entry, kind, topic, 0, id, &body, out);
-        let routed = self.route_to_validators(now, kind, topic, &body, out);
-        Ok(Broadcast { id: Some(id), sent, announced, routed, duplicate: false })
+        let (routed, unreachable) = self.route_to_validators(now, kind, topic, &body, out);
+        Ok(Broadcast { id: Some(id), sent, announced, routed, unreachable, duplicate: false })
     }
 
     /// Sends a message to one node: over its connection, else sealed and routed through others.
@@ -88,8 +88,9 @@ impl Relay {
         if row.relay.is_none() {
             return Err(RelayError::WrongKind(kind));
         }
-        if body.len() > row.body_max {
-            return Err(RelayError::TooLong { length: body.len(), limit: row.body_max });
+        let (length, limit) = (body.len(), self.body_max(kind));
+        if length > limit {
+            return Err(RelayError::TooLong { length, limit });
         }
         if row.sender == Sender::Validator && !self.is_validator() {
             return Err(RelayError::NotValidator);
@@ -115,13 +116,15 @@ impl Relay {
         if let Some(signed) = Signed::parse(body).filter(|_| kind.row().signed) {
             self.origins.insert(signed.origin, signed.stamp, id);
         }
-        let found = self.table.find(&id);
+        let found = self.table.find(kind, &id);
         let entry = found.unwrap_or_else(|| self.table.insert(now, id, kind));
         match self.table.get(entry).map(|known| (known.state, known.body.is_some())) {
             // Another's copy waits for its verdict, or ours is here already.
             Some((State::Held, _)) if found.is_some() => return entry,
             Some((State::Accepted, true)) => return entry,
-            Some((State::Asked(ask), _)) => self.on_answered(ask),
+            Some((State::Asked(ask), _)) => {
+                self.on_answered(ask);
+            }
             _ => {}
         }
         self.table.set(now, entry, State::Accepted);
@@ -248,7 +251,8 @@ impl Relay {
         }
     }
 
-    /// Seals a validator-only message of our own to every validator we are not connected to.
+    /// Seals a validator-only message of our own to every validator we are not connected to; who
+    /// they are, and how many there is no way to.
     fn route_to_validators(
         &mut self,
         now: Time,
@@ -256,19 +260,22 @@ impl Relay {
         topic: Topic,
         body: &Bytes,
         out: &mut Vec<Action>,
-    ) -> Vec<NodeId> {
-        let mut routed = Vec::new();
+    ) -> (Vec<NodeId>, usize) {
+        let (mut routed, mut unreachable) = (Vec::new(), 0usize);
         if self.config.mode(kind) != Some(RelayMode::ValidatorOnly) {
-            return routed;
+            return (routed, unreachable);
         }
         for key in self.unconnected_validators() {
             let node = self.validator_nodes.get(&key).copied();
             match node {
                 Some(node) if self.route(now, node, kind, 0, topic, body, out) => routed.push(node),
-                _ => self.drops.add(kind, DropReason::ValidatorUnreachable),
+                _ => {
+                    self.drops.add(kind, DropReason::ValidatorUnreachable);
+                    unreachable = unreachable.saturating_add(1);
+                }
             }
         }
-        routed
+        (routed, unreachable)
     }
 
     /// Validators of the set that no connection leads to, ourselves left out; the manager keeps

@@ -178,7 +178,11 @@ impl Relay {
                 self.drops.add(kind, DropReason::BlocksOnly);
                 continue;
             }
-            let entry = self.table.find(&id);
+            let entry = self.table.find(kind, &id);
+            if entry.is_none() && self.table.came_as_another(kind, &id) {
+                self.disproved(slot, kind, out);
+                continue;
+            }
             if let Some(known) = entry.and_then(|at| self.table.get_mut(at)) {
                 known.has.insert(slot);
             }
@@ -232,12 +236,43 @@ impl Relay {
     }
 
     /// A message that was asked for is here, from whomever: nobody needs to send it any more.
-    pub(super) fn on_answered(&mut self, ask: u32) {
-        if let Some(ask) = self.asks.remove(ask)
-            && let Some(peer) = self.peers.had_mut(ask.from)
-        {
+    pub(super) fn on_answered(&mut self, ask: u32) -> Option<Ask> {
+        let ask = self.asks.remove(ask)?;
+        if let Some(peer) = self.peers.had_mut(ask.from) {
             peer.asks = peer.asks.saturating_sub(1);
         }
+        Some(ask)
+    }
+
+    /// Remembers how a message that is never waited for ended.
+    pub(super) fn note(&mut self, now: Time, id: MessageId, kind: Kind, state: State) {
+        if let Some(ask) = self.table.note(now, id, kind, state) {
+            self.on_answered(ask);
+        }
+    }
+
+    /// A message is here that was also asked for as of other kinds: an id is of one kind, so
+    /// whoever announced it as of another made that up.
+    pub(super) fn disprove_others(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        id: &MessageId,
+        out: &mut Vec<Action>,
+    ) {
+        while let Some((entry, ask)) = self.table.asked_as_another(kind, id) {
+            self.table.set(now, entry, State::Loose);
+            let Some(mut ask) = self.on_answered(ask) else { continue };
+            self.disproved(ask.from, ask.kind, out);
+            while let Some(other) = ask.others.pop() {
+                self.disproved(other, ask.kind, out);
+            }
+        }
+    }
+
+    fn disproved(&mut self, slot: PeerSlot, kind: Kind, out: &mut Vec<Action>) {
+        self.drops.add(kind, DropReason::WrongKind);
+        self.penalise(slot, RelayFault::ProtocolViolation, "announced as another kind", out);
     }
 
     /// Asks the next announcer for everything that did not come in time.
@@ -268,12 +303,12 @@ impl Relay {
         // From here on the entry may be evicted, so it is looked up again.
         self.table.set(now, ask.entry, State::Loose);
         while let Some(next) = ask.others.pop() {
-            let entry = self.table.find(&ask.id);
+            let entry = self.table.find(ask.kind, &ask.id);
             if !self.want(now, next, ask.kind, ask.id, entry) {
                 continue;
             }
             wants.entry(next).or_default().push((ask.kind, ask.id));
-            let entry = self.table.find(&ask.id).and_then(|at| self.table.get(at));
+            let entry = self.table.find(ask.kind, &ask.id).and_then(|at| self.table.get(at));
             if let Some(State::Asked(open)) = entry.map(|entry| entry.state)
                 && let Some(open) = self.asks.get_mut(open)
             {
@@ -299,8 +334,8 @@ impl Relay {
     ) {
         let Some(items) = self.read_inventory(Kind::Want, slot, body, out) else { return };
         for (kind, id) in items {
-            let found = self.table.find(&id);
-            let entry = found.and_then(|at| self.table.get(at)).filter(|entry| entry.kind == kind);
+            let found = self.table.find(kind, &id);
+            let entry = found.and_then(|at| self.table.get(at));
             let stored = entry.and_then(|e| Some((found?, e.topic, e.hops, e.body.clone()?)));
             let Some((at, topic, hops, body)) = stored else {
                 self.drops.add(kind, DropReason::NotHere);

@@ -46,9 +46,19 @@ fn class(stage: Stage, kind: Kind) -> usize {
     }
 }
 
-/// A ticket names a position and, so that none is valid twice, its turn.
+/// Bits of a ticket that name a position: far more than messages wait
+/// ([`super::PendingConfig::count_max`]).
+const POSITION_BITS: u32 = 24;
+
+/// A ticket names the kind (8 bits) for whoever answers late, a turn (32 bits) so that none is
+/// valid twice, and a position.
+fn ticket_of(kind: Kind, turn: u32, position: u32) -> VerdictTicket {
+    let turn = u64::from(turn) << POSITION_BITS;
+    VerdictTicket(u64::from(kind.byte()) << (32 + POSITION_BITS) | turn | u64::from(position))
+}
+
 fn position(ticket: VerdictTicket) -> u32 {
-    u32::try_from(ticket.0 & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+    u32::try_from(ticket.0 & ((1 << POSITION_BITS) - 1)).unwrap_or(u32::MAX)
 }
 
 impl Pending {
@@ -61,12 +71,12 @@ impl Pending {
     }
 
     pub(super) fn insert(&mut self, waiting: Waiting) -> VerdictTicket {
-        let order = class(waiting.stage, waiting.message.kind);
+        let kind = waiting.message.kind;
+        let order = class(waiting.stage, kind);
         self.bytes = self.bytes.saturating_add(waiting.message.body.len());
         self.next = self.next.wrapping_add(1);
-        let turn = u64::from(self.next).wrapping_shl(32);
         let at = self.waiting.insert((VerdictTicket(0), waiting));
-        let ticket = VerdictTicket(turn | u64::from(at));
+        let ticket = ticket_of(kind, self.next, at);
         if let Some((named, _)) = self.waiting.get_mut(at) {
             *named = ticket;
         }

@@ -11,7 +11,7 @@ use crate::{
     frame::COPY_MAX,
     identity::{NodeId, PublicKey},
     kinds::{Kind, RelayMode, Sender},
-    messages::{GossipHeader, Signed, Topic},
+    messages::{GossipHeader, MessageId, Signed, Topic},
     time::Time,
 };
 
@@ -75,6 +75,9 @@ impl Relay {
         if !self.peers.full.contains(slot) && Self::is_withheld(kind) {
             return self.drops.add(kind, DropReason::BlocksOnly);
         }
+        if message.body.len() > self.body_max(kind) {
+            return self.on_over_limit(now, kind, message.id);
+        }
         match kind {
             Kind::Have => self.on_have(now, slot, &message.body, out),
             Kind::Want => self.on_want(now, slot, &message.body, out),
@@ -82,6 +85,13 @@ impl Relay {
             _ if row.relay.is_some() => self.on_gossip(now, wall, slot, message, out),
             _ => self.drops.add(kind, DropReason::WrongKind),
         }
+    }
+
+    /// Within the protocol's limit and over our own: not for us, nobody's fault, and nothing that
+    /// is waited for or asked for again.
+    fn on_over_limit(&mut self, now: Time, kind: Kind, id: MessageId) {
+        self.drops.add(kind, DropReason::TooLong);
+        self.note(now, id, kind, State::Ignored);
     }
 
     fn on_gossip(
@@ -175,11 +185,10 @@ impl Relay {
         out: &mut Vec<Action>,
     ) -> Option<Arrived> {
         let kind = message.kind;
-        let found = self.table.find(&message.id);
+        let found = self.table.find(kind, &message.id);
         let entry = found.unwrap_or_else(|| self.table.insert(now, message.id, kind));
         let known = self.table.get_mut(entry)?;
         let (state, at) = (known.state, known.at);
-        known.kind = kind;
         let slot = source.accountable();
         let mut repeated = false;
         if let Some(slot) = slot {
@@ -216,6 +225,9 @@ impl Relay {
                 return None;
             }
             State::Ignored => return None,
+        }
+        if self.asks.len() > 0 {
+            self.disprove_others(now, kind, &message.id, out);
         }
         Some(Arrived { entry, repeated })
     }

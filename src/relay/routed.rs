@@ -101,7 +101,7 @@ impl Relay {
             return false;
         }
         let id = MessageId::of(Kind::Routed, Topic(0), &body);
-        self.table.note(now, id, Kind::Routed, State::Accepted);
+        self.note(now, id, Kind::Routed, State::Accepted);
         Self::send_routed(via, RoutedHeader { to, hops: 0 }, body.into(), out);
         true
     }
@@ -125,8 +125,8 @@ impl Relay {
             self.drops.add(Kind::Routed, DropReason::Malformed);
             return self.penalise(slot, RelayFault::MalformedMessage, "header", out);
         };
-        let known = self.table.find(&message.id).and_then(|at| self.table.get(at));
-        if known.is_some_and(|entry| entry.state != State::Loose) {
+        let known = self.table.find(Kind::Routed, &message.id).and_then(|at| self.table.get(at));
+        if known.is_some_and(|entry| !matches!(entry.state, State::Loose | State::Asked(_))) {
             return self.drops.add(Kind::Routed, DropReason::Duplicate);
         }
         if header.to == self.own {
@@ -153,17 +153,17 @@ impl Relay {
         let inner = plain.and_then(|plain| read_inner(&self.network, &self.own, plain));
         // The carrier can't know what is inside: nothing of this is its fault.
         let Some(inner) = inner else {
-            self.table.note(now, message.id, Kind::Routed, State::Ignored);
+            self.note(now, message.id, Kind::Routed, State::Ignored);
             return self.drops.add(Kind::Routed, DropReason::NotOpened);
         };
-        self.table.note(now, message.id, Kind::Routed, State::Accepted);
+        self.note(now, message.id, Kind::Routed, State::Accepted);
         if wall.since(inner.stamp) > self.config.stamp_past_ms {
             return self.drops.add(Kind::Routed, DropReason::Expired);
         }
         if inner.stamp.since(wall) > self.config.stamp_future_ms {
             return self.drops.add(Kind::Routed, DropReason::FromFuture);
         }
-        if inner.body.len() > inner.kind.row().body_max {
+        if inner.body.len() > self.body_max(inner.kind) {
             return self.drops.add(inner.kind, DropReason::TooLong);
         }
         if inner.kind != Kind::Custom && inner.header.topic != Topic(0) {
@@ -211,7 +211,7 @@ impl Relay {
         if !self.config.routed.carry || !room {
             return self.drops.add(Kind::Routed, DropReason::RoutedLimit);
         }
-        self.table.note(now, message.id, Kind::Routed, State::Accepted);
+        self.note(now, message.id, Kind::Routed, State::Accepted);
         let hops = header.hops.saturating_add(1);
         if hops > self.config.routed.max_hops {
             return self.drops.add(Kind::Routed, DropReason::HopLimit);

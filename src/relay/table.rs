@@ -131,9 +131,31 @@ impl Table {
         }
     }
 
-    pub(super) fn find(&self, id: &MessageId) -> Option<u32> {
-        let is_it = |at| self.slab.get(at).is_some_and(|entry| entry.id == *id);
-        self.index.get(self.index.hash(id), is_it)
+    /// The entry of a message. An id that was announced as of another kind is another message,
+    /// which never comes: an id is of one kind ([`MessageId::of`]).
+    pub(super) fn find(&self, kind: Kind, id: &MessageId) -> Option<u32> {
+        self.find_if(id, |entry| entry.kind == kind)
+    }
+
+    /// Whether a message with this id came, and was of another kind.
+    pub(super) fn came_as_another(&self, kind: Kind, id: &MessageId) -> bool {
+        let came = |state| !matches!(state, State::Asked(_) | State::Loose);
+        self.find_if(id, |entry| entry.kind != kind && came(entry.state)).is_some()
+    }
+
+    /// A question for this id as of another kind than this one, with its entry.
+    pub(super) fn asked_as_another(&self, kind: Kind, id: &MessageId) -> Option<(u32, u32)> {
+        let asked = |entry: &Entry| matches!(entry.state, State::Asked(_));
+        let at = self.find_if(id, |entry| entry.kind != kind && asked(entry))?;
+        match self.slab.get(at)?.state {
+            State::Asked(ask) => Some((at, ask)),
+            _ => None,
+        }
+    }
+
+    fn find_if(&self, id: &MessageId, is_it: impl Fn(&Entry) -> bool) -> Option<u32> {
+        let same = |at| self.slab.get(at).is_some_and(|entry| entry.id == *id && is_it(entry));
+        self.index.get(self.index.hash(id), same)
     }
 
     pub(super) fn get(&self, at: u32) -> Option<&Entry> {
@@ -174,13 +196,26 @@ impl Table {
     }
 
     fn find_or_insert(&mut self, now: Time, id: MessageId, kind: Kind) -> u32 {
-        self.find(&id).unwrap_or_else(|| self.insert(now, id, kind))
+        self.find(kind, &id).unwrap_or_else(|| self.insert(now, id, kind))
     }
 
-    /// Remembers how a message that is never waited for ended.
-    pub(super) fn note(&mut self, now: Time, id: MessageId, kind: Kind, state: State) {
+    /// Remembers how a message that is never waited for ended; names the question for it that is
+    /// now answered, if there was one.
+    #[must_use]
+    pub(super) fn note(
+        &mut self,
+        now: Time,
+        id: MessageId,
+        kind: Kind,
+        state: State,
+    ) -> Option<u32> {
         let at = self.find_or_insert(now, id, kind);
+        let before = self.slab.get(at).map(|entry| entry.state);
         self.set(now, at, state);
+        match before {
+            Some(State::Asked(ask)) => Some(ask),
+            _ => None,
+        }
     }
 
     /// Changes how a message stands; it is the youngest of its order from now on.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::*;
 use crate::messages::{GossipHeader, Outgoing, Signed, Topic};
 
+mod announced;
 mod hostile;
 mod lazy;
 mod slots;
@@ -239,13 +240,14 @@ impl Network {
         let slot = self.slot(from, to);
         // The first words of a connection may leave before the other side has its slot.
         let back = self.nodes[to].relay.slot(&keypair(from).node_id());
-        for (_, id) in inventory::read(body).unwrap() {
+        for (kind, id) in inventory::read(body).unwrap() {
+            let kind = Kind::from_byte(kind).unwrap();
             self.told += 1;
             let table = &self.nodes[from].relay.table;
-            let entry = table.find(&id).and_then(|at| table.get(at));
+            let entry = table.find(kind, &id).and_then(|at| table.get(at));
             assert!(entry.is_none_or(|entry| !entry.has.contains(slot)), "it has it");
             let table = &self.nodes[to].relay.table;
-            let entry = table.find(&id).and_then(|at| table.get(at));
+            let entry = table.find(kind, &id).and_then(|at| table.get(at));
             let known = entry.zip(back).is_some_and(|(entry, back)| entry.has.contains(back));
             self.told_in_vain += usize::from(known);
         }

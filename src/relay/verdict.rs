@@ -66,7 +66,7 @@ impl Relay {
         out: &mut Vec<Action>,
     ) {
         let Some(waiting) = self.pending.take(ticket, Stage::Verify) else {
-            return self.drops.add(Kind::Vote, DropReason::LateVerdict);
+            return self.came_late(ticket);
         };
         self.discharge(&waiting);
         if valid {
@@ -101,7 +101,7 @@ impl Relay {
         out: &mut Vec<Action>,
     ) {
         let Some(waiting) = self.pending.take(ticket, Stage::Judge) else {
-            return self.drops.add(Kind::Block, DropReason::LateVerdict);
+            return self.came_late(ticket);
         };
         self.discharge(&waiting);
         match verdict {
@@ -116,6 +116,13 @@ impl Relay {
                 self.blame(&waiting, &reason, out);
                 self.refuse(now, &waiting, State::Rejected);
             }
+        }
+    }
+
+    /// What it is about has gone its way meanwhile.
+    fn came_late(&mut self, ticket: VerdictTicket) {
+        if let Some(kind) = ticket.kind() {
+            self.drops.add(kind, DropReason::LateVerdict);
         }
     }
 

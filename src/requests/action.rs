@@ -28,7 +28,7 @@ pub struct RequestConfig {
     pub deadline_ms_max: u32,
     /// Requests served at a time.
     pub serving_max: usize,
-    /// Requests served at a time for one peer.
+    /// Requests served at a time for one peer; each counts until the work for it has ended.
     pub serving_per_peer: usize,
     /// Bytes of requests being served.
     pub serving_bytes_max: usize,
@@ -156,7 +156,8 @@ pub enum RequestAction {
         /// Who answered, and the answer.
         result: Result<(NodeId, Bytes), RequestError>,
     },
-    /// Answer a peer's question with [`super::Requests::on_answer`] before the deadline.
+    /// Answer a peer's question with [`super::Requests::on_answer`] before the deadline. Call it
+    /// once for each question, also where the answer comes too late: it frees the place.
     Serve {
         /// Names the question.
         ticket: ServeTicket,
@@ -169,6 +170,9 @@ pub enum RequestAction {
         /// When an answer is of no use any more.
         deadline: Time,
     },
+    /// Nobody waits for this answer any more: break the work off, then say so with
+    /// [`super::Requests::on_answer`].
+    Abandon(ServeTicket),
     /// A protocol fault.
     Penalise {
         /// Whose.

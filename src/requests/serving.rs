@@ -16,6 +16,10 @@ use crate::{
 /// Seconds' worth of cost a peer may cause at once.
 const BURST_SECONDS: u64 = 4;
 
+/// A question is worked on for this long at least, ms, whatever its deadline. A guess: longer than
+/// a round trip, so that nobody makes us begin work only to break it off.
+const DEADLINE_MS_MIN: u32 = 1_000;
+
 /// Names a question that is being answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServeTicket(pub u64);
@@ -33,10 +37,13 @@ pub enum Answer {
     Failed,
 }
 
-/// What one peer asks of us.
+/// What one peer asks of us. Stays while work for it goes on, whatever its connections do.
 struct Asker {
-    /// Questions being answered, by the asker's id.
+    connected: bool,
+    /// Questions it waits for an answer to, by its id on this connection.
     open: BTreeSet<u64>,
+    /// Questions that are worked on, also in vain: of earlier connections, or out of time.
+    places: usize,
     /// What it may still cost; answers may overdraw it, and it must be paid back first.
     credit: i64,
     filled_at: Time,
@@ -47,9 +54,11 @@ struct Question {
     id: u64,
     bytes: usize,
     deadline: Time,
+    /// Nobody waits for the answer any more.
+    abandoned: bool,
 }
 
-/// All questions being answered.
+/// All questions that are worked on.
 #[derive(Default)]
 pub(super) struct Serving {
     askers: BTreeMap<NodeId, Asker>,
@@ -81,25 +90,56 @@ impl Asker {
 
 impl Serving {
     pub(super) fn on_peer_up(&mut self, now: Time, peer: NodeId, config: &RequestConfig) {
-        let asker = Asker { open: BTreeSet::new(), credit: burst(config), filled_at: now };
-        self.askers.insert(peer, asker);
+        let asker = self.askers.entry(peer).or_insert_with(|| Asker {
+            connected: true,
+            open: BTreeSet::new(),
+            places: 0,
+            credit: burst(config),
+            filled_at: now,
+        });
+        asker.connected = true;
     }
 
-    pub(super) fn on_peer_down(&mut self, peer: &NodeId) {
-        self.askers.remove(peer);
+    pub(super) fn on_peer_down(&mut self, peer: &NodeId, out: &mut Vec<RequestAction>) {
+        let Some(asker) = self.askers.get_mut(peer) else { return };
+        asker.connected = false;
         let gone = self.questions.iter().filter(|(_, question)| question.peer == *peer);
         for ticket in gone.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
-            self.take(ticket);
+            self.abandon(ticket, out);
+        }
+        self.forget_idle(peer);
+    }
+
+    fn forget_idle(&mut self, peer: &NodeId) {
+        if self.askers.get(peer).is_some_and(|asker| !asker.connected && asker.places == 0) {
+            self.askers.remove(peer);
         }
     }
 
+    /// Nobody waits for the answer any more; the place is taken until the work has ended.
+    fn abandon(&mut self, ticket: ServeTicket, out: &mut Vec<RequestAction>) {
+        let question = self.questions.get_mut(&ticket).filter(|question| !question.abandoned);
+        let Some(question) = question else { return };
+        question.abandoned = true;
+        self.deadlines.remove(&(question.deadline, ticket));
+        if let Some(asker) = self.askers.get_mut(&question.peer) {
+            asker.open.remove(&question.id);
+        }
+        out.push(RequestAction::Abandon(ticket));
+    }
+
+    /// The work has ended: the place is free again.
     fn take(&mut self, ticket: ServeTicket) -> Option<Question> {
         let question = self.questions.remove(&ticket)?;
         self.deadlines.remove(&(question.deadline, ticket));
         self.bytes = self.bytes.saturating_sub(question.bytes);
         if let Some(asker) = self.askers.get_mut(&question.peer) {
-            asker.open.remove(&question.id);
+            asker.places = asker.places.saturating_sub(1);
+            if !question.abandoned {
+                asker.open.remove(&question.id);
+            }
         }
+        self.forget_idle(&question.peer);
         Some(question)
     }
 
@@ -107,13 +147,14 @@ impl Serving {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Whoever asked has given up: the place is free again.
+    /// Whoever asked has given up.
     pub(super) fn expire(&mut self, now: Time, out: &mut Vec<RequestAction>) {
         while let Some((at, ticket)) = self.deadlines.first().copied() {
             if at > now {
                 break;
             }
-            self.take(ticket);
+            self.deadlines.remove(&(at, ticket));
+            self.abandon(ticket, out);
             out.push(RequestAction::Count("answer_timeout"));
         }
     }
@@ -137,7 +178,7 @@ impl Requests {
     ) {
         let config = &self.config;
         let serving = &mut self.serving;
-        let Some(asker) = serving.askers.get_mut(&peer) else {
+        let Some(asker) = serving.askers.get_mut(&peer).filter(|asker| asker.connected) else {
             return out.push(RequestAction::Count("unknown_peer"));
         };
         let short = body.len() <= Kind::Request.row().body_max;
@@ -151,7 +192,7 @@ impl Requests {
         }
         asker.fill(now, config);
         let over = asker.credit <= 0
-            || asker.open.len() >= config.serving_per_peer
+            || asker.places >= config.serving_per_peer
             || serving.questions.len() >= config.serving_max
             || serving.bytes.saturating_add(body.len()) > config.serving_bytes_max;
         if over {
@@ -161,13 +202,15 @@ impl Requests {
         let price = cost(body.len(), config.cost_per_request);
         asker.credit = asker.credit.saturating_sub(price);
         asker.open.insert(header.id);
-        let wait = u64::from(header.deadline_ms.min(config.deadline_ms_max));
-        let deadline = now.plus(wait);
+        asker.places = asker.places.saturating_add(1);
+        let wait = header.deadline_ms.min(config.deadline_ms_max).max(DEADLINE_MS_MIN);
+        let deadline = now.plus(u64::from(wait));
         serving.next = serving.next.wrapping_add(1);
         let ticket = ServeTicket(serving.next);
         serving.bytes = serving.bytes.saturating_add(body.len());
         serving.deadlines.insert((deadline, ticket));
-        let question = Question { peer, id: header.id, bytes: body.len(), deadline };
+        let question =
+            Question { peer, id: header.id, bytes: body.len(), deadline, abandoned: false };
         serving.questions.insert(ticket, question);
         out.push(RequestAction::Serve { ticket, peer, topic: header.topic, body, deadline });
     }
@@ -180,7 +223,8 @@ impl Requests {
         answer: Answer,
         out: &mut Vec<RequestAction>,
     ) {
-        let Some(question) = self.serving.take(ticket) else {
+        let question = self.serving.take(ticket).filter(|question| !question.abandoned);
+        let Some(question) = question else {
             return out.push(RequestAction::Count("late_answer"));
         };
         let too_long = |body: &Bytes| {

@@ -167,6 +167,80 @@ fn an_id_in_use_is_a_fault_and_an_expired_question_frees_its_place() {
     assert!(matches!(out.last(), Some(RequestAction::Serve { .. })));
 }
 
+/// The questions that are to be worked on, and those that are not any more.
+fn work(out: &mut Vec<RequestAction>) -> (Vec<ServeTicket>, Vec<ServeTicket>) {
+    let (mut begun, mut abandoned) = (Vec::new(), Vec::new());
+    for action in out.drain(..) {
+        match action {
+            RequestAction::Serve { ticket, .. } => begun.push(ticket),
+            RequestAction::Abandon(ticket) => abandoned.push(ticket),
+            _ => {}
+        }
+    }
+    (begun, abandoned)
+}
+
+/// Attack row 42: questions with the shortest of deadlines, by an asker that also comes back with
+/// a new connection. Work that goes on in vain is work, until the chain says that it has ended.
+#[test]
+fn a_place_is_taken_until_the_work_has_ended() {
+    let config = RequestConfig { serving_per_peer: 16, ..RequestConfig::default() };
+    let (mut requests, mut out) = (Requests::new(config, [1; 32]), Vec::new());
+    requests.on_peer_up(Time(0), A, &mut out);
+    let (mut begun, mut abandoned) = (Vec::new(), Vec::new());
+    for id in 1..=5_000 {
+        let now = Time(id * 2);
+        requests.on_deadline(now, &mut out);
+        if id == 2_500 {
+            requests.on_peer_up(now, A, &mut out);
+        }
+        requests.on_request(now, A, &request(id, 1), BODY, &mut out);
+        let (new, old) = work(&mut out);
+        begun.extend(new);
+        abandoned.extend(old);
+    }
+    assert_eq!(begun.len(), 16, "none has ended");
+    assert_eq!(abandoned, begun, "nobody waits for them");
+    requests.on_answer(Time(20_000), begun[0], Answer::Failed, &mut out);
+    for id in [6_001, 6_002] {
+        requests.on_request(Time(20_000), A, &request(id, 1), BODY, &mut out);
+    }
+    assert_eq!(work(&mut out).0.len(), 1, "one place is free");
+}
+
+/// Nobody makes us begin work only to break it off.
+#[test]
+fn every_question_is_worked_on_for_a_while() {
+    let (mut requests, mut out) = (machine(&[A]), Vec::new());
+    requests.on_request(Time(0), A, &request(1, 0), BODY, &mut out);
+    assert_eq!(requests.deadline(), Some(Time(1_000)));
+    let (begun, _) = work(&mut out);
+    requests.on_deadline(Time(999), &mut out);
+    assert_eq!(out, []);
+    requests.on_answer(Time(999), begun[0], Answer::Ok(BODY), &mut out);
+    assert_eq!(statuses(&out), [ResponseStatus::Ok]);
+}
+
+/// What a peer that is gone asked is broken off, and nothing of it is left when that is done.
+#[test]
+fn the_work_for_a_peer_that_is_gone_is_broken_off() {
+    let (mut requests, mut out) = (machine(&[A]), Vec::new());
+    for id in 1..=3 {
+        requests.on_request(Time(0), A, &request(id, 9_000), BODY, &mut out);
+    }
+    let (begun, _) = work(&mut out);
+    requests.on_peer_down(Time(1), A, &mut out);
+    assert_eq!(work(&mut out).1, begun);
+    for ticket in begun {
+        requests.on_answer(Time(2), ticket, Answer::Ok(BODY), &mut out);
+    }
+    assert_eq!(out, vec![RequestAction::Count("late_answer"); 3]);
+    assert_eq!(requests.deadline(), None);
+    out.clear();
+    requests.on_request(Time(3), A, &request(9, 9_000), BODY, &mut out);
+    assert_eq!(out, [RequestAction::Count("unknown_peer")]);
+}
+
 proptest! {
     /// Whatever arrives, every request completes exactly once and nothing is left behind.
     #[test]

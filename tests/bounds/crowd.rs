@@ -15,7 +15,7 @@ use peerstage::{
 
 use crate::{
     hostile::{Hostile, key},
-    scene::{assert_calm, p99, votes},
+    scene::{assert_calm, p99, transactions, votes},
 };
 
 /// `network.write_timeout`, and what may pass until somebody looks, ms.
@@ -124,10 +124,11 @@ fn flood(cluster: &Cluster, from: usize) -> tokio::task::JoinHandle<u64> {
     })
 }
 
-/// Attack row 26: unique valid transactions from a third of the slots. Blocks and votes of honest
-/// nodes take at most twice as long as before, and nobody is dropped or penalised.
+/// Attack row 26: unique valid transactions from a third of the slots. Blocks, votes and
+/// transactions of honest nodes take at most twice as long as before, and nobody is dropped or
+/// penalised.
 #[test]
-fn a_flood_of_valid_transactions_slows_no_vote_and_hardly_a_block() {
+fn a_flood_of_valid_transactions_slows_no_vote_and_hardly_anything_else() {
     run_virtual(72, |seed| async move {
         let lines = vec![(1, Bandwidth::symmetric_mbit(100))];
         let config = SimConfig { lines, ..SimConfig::default() };
@@ -138,14 +139,24 @@ fn a_flood_of_valid_transactions_slows_no_vote_and_hardly_a_block() {
         let honest: Vec<usize> = (1..FLOODERS.start).collect();
         let blocks_before = blocks(&cluster, 0, &honest, "before", 30).await;
         let votes_before = votes(&cluster, 0, 1, "before").await;
+        let transactions_before = transactions(&cluster, 0, &honest, "before").await;
         let floods: Vec<_> = FLOODERS.map(|from| flood(&cluster, from)).collect();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let blocks_during = blocks(&cluster, 0, &honest, "during", 30).await;
+        let transactions_during = transactions(&cluster, 0, &honest, "during").await;
+        for node in 0..FLOODERS.start {
+            for peer in cluster.network(node).peers().await.unwrap() {
+                assert!(peer.queued_bytes <= QUEUE_BYTES, "{} bytes wait", peer.queued_bytes);
+            }
+        }
         let votes_during = votes(&cluster, 0, 1, "during").await;
         for flood in &floods {
             assert!(!flood.is_finished(), "the flood lasts as long as it is looked at");
         }
         println!("blocks p99 {} ms, {} ms", p99(&blocks_before), p99(&blocks_during));
+        let (before, during) = (p99(&transactions_before), p99(&transactions_during));
+        println!("transactions p99 {before} ms, {during} ms");
+        assert!(during <= 2 * before);
         println!("votes p99 {} ms, {} ms", p99(&votes_before), p99(&votes_during));
         assert!(p99(&blocks_during) <= 2 * p99(&blocks_before));
         assert!(p99(&votes_during) <= 2 * p99(&votes_before));

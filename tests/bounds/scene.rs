@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use peerstage::{
-    Inbound, Payload, PayloadError, Verdict, Vote, What,
+    Inbound, Payload, PayloadError, Transaction, Verdict, Vote, What,
     core::{config::Config, kinds::Kind, messages::Topic},
     status::PeerInfo,
     testkit::cluster::{Cluster, World},
@@ -101,6 +101,32 @@ pub(crate) async fn votes(cluster: &Cluster, from: usize, to: usize, tag: &str) 
         arrived.expect("every vote arrives").since(*at)
     };
     let mut took: Vec<u64> = sent.iter().map(took).collect();
+    took.sort_unstable();
+    took
+}
+
+/// 60 transactions of one node, 50 ms apart: how long each took to reach each other one, ms, sorted.
+pub(crate) async fn transactions(
+    cluster: &Cluster,
+    from: usize,
+    to: &[usize],
+    tag: &str,
+) -> Vec<u64> {
+    let mut sent = Vec::new();
+    for number in 0..60 {
+        let body = Bytes::from(format!("{tag} {from} {number}").into_bytes());
+        sent.push((body.clone(), cluster.member(from).clock().now()));
+        cluster.network(from).broadcast(Transaction::from(body.to_vec())).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut took = Vec::new();
+    for (body, at) in &sent {
+        for node in to {
+            let arrived = cluster.member(*node).inbox().first(Kind::Transaction, body);
+            took.push(arrived.expect("every transaction arrives").since(*at));
+        }
+    }
     took.sort_unstable();
     took
 }

@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use peerstage_core::address::Address;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Link, Listener, Transport};
+use super::{Io, Link, Listener, Transport};
 use fabric::{Fabric, Micros};
 use stream::{SimListener, SimStream};
 

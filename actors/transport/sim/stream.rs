@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use peerstage_core::address::Address;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Link, Listener, Shared, end::EndId};
+use super::{Io, Link, Listener, Shared, end::EndId};
 
 pub(super) struct SimStream {
     pub(super) shared: Arc<Shared>,
@@ -55,6 +55,12 @@ impl AsyncWrite for SimStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.shared.with(|fabric, now| fabric.on_shutdown(now, self.id)))
+    }
+}
+
+impl Io for SimStream {
+    fn move_here(self: Box<Self>) -> io::Result<Box<dyn Io>> {
+        Ok(self)
     }
 }
 

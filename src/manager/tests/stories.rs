@@ -190,6 +190,28 @@ fn a_disconnected_peer_is_left_alone_for_a_while() {
     assert!(!dials(&story.pass(10_000)).is_empty(), "then it is a node like any other");
 }
 
+/// A peer of the configuration is left alone for as long as any other, and then redialled for
+/// ever; `connect` of its address changes nothing about that.
+#[test]
+fn a_disconnected_peer_of_the_configuration_comes_back_after_the_pause() {
+    let mut story = Story::new(ManagerConfig::default());
+    let named = target(far(1));
+    story.does(|m, now, out| m.on_persistent_resolved(now, named, out));
+    let [(mut attempt, _)] = story.dials()[..] else { panic!("one dial") };
+    for _ in 0..2 {
+        let session = story.session();
+        let established = Story::established(1, far(1), Direction::Outbound(attempt));
+        story.does(|m, now, out| m.on_established(now, session, established, out));
+        story.does(|m, now, out| m.connect(now, named, out));
+        assert!(story.does(|m, now, out| m.disconnect(now, &node(1), out)));
+        assert!(dials(&story.pass(299_000)).is_empty());
+        let again = dials(&story.pass(10_000));
+        let [(next, to)] = again[..] else { panic!("{again:?}") };
+        assert_eq!(to, far(1));
+        attempt = next;
+    }
+}
+
 #[test]
 fn a_banned_node_is_closed_refused_and_not_dialled() {
     let mut story = Story::new(ManagerConfig::default());

@@ -15,7 +15,7 @@ fn table(limits: Limits) -> Table {
 }
 
 fn accept(table: &mut Table, now: Time, id: MessageId, length: usize) {
-    let at = table.find(&id).unwrap_or_else(|| table.insert(now, id, Kind::Block));
+    let at = table.find(Kind::Block, &id).unwrap_or_else(|| table.insert(now, id, Kind::Block));
     table.set(now, at, State::Accepted);
     table.keep(at, Kind::Block, Topic(0), 0, Bytes::from(vec![0; length]));
 }
@@ -23,16 +23,34 @@ fn accept(table: &mut Table, now: Time, id: MessageId, length: usize) {
 #[test]
 fn garbage_never_evicts_what_was_accepted() {
     let mut table = table(LIMITS);
-    table.note(Time(1), id(0), Kind::Block, State::Accepted);
+    assert_eq!(table.note(Time(1), id(0), Kind::Block, State::Accepted), None);
     for n in 1..100 {
-        table.note(Time(2), id(n), Kind::Block, State::Rejected);
-        table.note(Time(2), id(n + 100), Kind::Block, State::Loose);
+        assert_eq!(table.note(Time(2), id(n), Kind::Block, State::Rejected), None);
+        assert_eq!(table.note(Time(2), id(n + 100), Kind::Block, State::Loose), None);
     }
-    let kept = table.find(&id(0)).and_then(|at| table.get(at)).unwrap();
+    let kept = table.find(Kind::Block, &id(0)).and_then(|at| table.get(at)).unwrap();
     assert_eq!((kept.state, kept.at), (State::Accepted, Time(1)));
     assert_eq!(table.len(), 1 + 3 + 3);
     table.sweep(Time(20), 10);
     assert_eq!((table.len(), table.loose_and_cells().0), (3, 3), "only what got no verdict");
+}
+
+/// A message that is here after all ends the question for it, and leaves those for the same id as
+/// of another kind alone.
+#[test]
+fn a_note_names_the_question_that_it_answers() {
+    let mut table = table(LIMITS);
+    for (kind, ask) in [(Kind::Block, 7), (Kind::Vote, 8)] {
+        let at = table.insert(Time(0), id(1), kind);
+        table.set(Time(0), at, State::Asked(ask));
+    }
+    assert_eq!(table.note(Time(1), id(1), Kind::Block, State::Ignored), Some(7));
+    assert_eq!(table.note(Time(1), id(1), Kind::Block, State::Ignored), None);
+    assert!(table.came_as_another(Kind::Vote, &id(1)));
+    assert!(!table.came_as_another(Kind::Block, &id(1)), "it was asked for, no more");
+    let vote = table.find(Kind::Vote, &id(1)).unwrap();
+    assert_eq!(table.asked_as_another(Kind::Block, &id(1)), Some((vote, 8)));
+    assert_eq!(table.asked_as_another(Kind::Vote, &id(1)), None);
 }
 
 #[test]
@@ -49,7 +67,7 @@ fn bodies_are_bounded_in_count_bytes_and_time() {
     accept(&mut table, Time(20), id(0), 4);
     assert_eq!(table.recent(0).map(|entry| entry.id), Some(id(0)), "ours may come anew");
     for n in 10..30 {
-        table.note(Time(21), id(n), Kind::Routed, State::Accepted);
+        assert_eq!(table.note(Time(21), id(n), Kind::Routed, State::Accepted), None);
     }
     assert_eq!((table.body_bytes(), table.bodies(), table.len()), (0, 0, 6));
 }
@@ -77,7 +95,7 @@ fn a_message_is_announced_again_after_ever_longer_pauses() {
 fn a_message_is_served_so_often_to_each_and_no_more() {
     let mut table = table(LIMITS);
     accept(&mut table, Time(0), id(1), 4);
-    let at = table.find(&id(1)).unwrap();
+    let at = table.find(Kind::Block, &id(1)).unwrap();
     for slot in [PeerSlot(3), PeerSlot(300)] {
         assert!(!table.may_serve(at, slot, 3, || false), "no room");
         let served = (0..9).filter(|_| table.may_serve(at, slot, 3, || true)).count();
@@ -149,7 +167,7 @@ proptest! {
         let (mut table, mut model) = (table(LIMITS), Model::default());
         for (now, (n, what, slot)) in steps.into_iter().enumerate() {
             let now = Time(now as u64);
-            let at = table.find(&id(n));
+            let at = table.find(Kind::Block, &id(n));
             prop_assert_eq!(at.is_some(), model.states.contains_key(&n));
             let at = at.unwrap_or_else(|| table.insert(now, id(n), Kind::Block));
             model.states.entry(n).or_insert(State::Held);
@@ -181,7 +199,7 @@ proptest! {
             }
             prop_assert_eq!(table.len(), model.states.len());
             for n in 0..24 {
-                let entry = table.find(&id(n)).and_then(|at| table.get(at));
+                let entry = table.find(Kind::Block, &id(n)).and_then(|at| table.get(at));
                 prop_assert_eq!(entry.map(|entry| entry.state), model.states.get(&n).copied());
                 let has: Vec<u16> = entry.iter().flat_map(|e| e.has.iter()).map(|s| s.0).collect();
                 let range = model.has.range((n, 0)..=(n, u16::MAX));

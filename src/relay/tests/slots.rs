@@ -115,6 +115,29 @@ fn leaving_does_not_save_from_blame() {
     assert_eq!((*peer, *fault), (keypair(1).node_id(), RelayFault::InvalidBlock));
 }
 
+/// What comes after its time is counted by its kind.
+#[test]
+fn a_late_verdict_is_counted_by_its_kind() {
+    let (mut relay, mut out) = (relay(), Vec::new());
+    let sender = up(&mut relay, 1, &mut out);
+    for kind in [Kind::Transaction, Kind::Block] {
+        relay.on_message(START, START, sender, inbound(kind, b"slow", START), &mut out);
+        let Some(Action::Judge { ticket, .. }) = out.pop() else { panic!("{out:?}") };
+        assert_eq!(ticket.kind(), Some(kind));
+        for _ in 0..2 {
+            relay.on_verdict(START, ticket, Verdict::Ignore, &mut out);
+        }
+        let mut late = Vec::new();
+        relay.take_counts(&mut |kind, reason, count| {
+            if reason == DropReason::LateVerdict {
+                late.push((kind, count));
+            }
+        });
+        assert_eq!(late, [(kind, 1)]);
+    }
+    relay.on_verdict(START, VerdictTicket(0), Verdict::Ignore, &mut out);
+}
+
 /// A body that is a slice of a large buffer is copied once, and only if it is kept.
 #[test]
 fn a_kept_body_is_copied_once_and_a_duplicate_never() {
@@ -131,7 +154,7 @@ fn a_kept_body_is_copied_once_and_a_duplicate_never() {
         relay.on_verdict(START, ticket, Verdict::Accept, &mut out);
         let Some(Action::Send { message: sent, .. }) = out.pop() else { panic!("{out:?}") };
         assert_eq!(sent.body.as_ptr(), judged.body.as_ptr(), "judged and forwarded are one");
-        let at = relay.table.find(&message.id).unwrap();
+        let at = relay.table.find(Kind::Block, &message.id).unwrap();
         let stored = relay.table.get(at).unwrap().body.as_ref().unwrap();
         assert_eq!(stored.as_ptr(), judged.body.as_ptr(), "stored too");
         relay.on_message(START, START, sender, message, &mut out);

@@ -91,8 +91,6 @@ def _check_identity(local, role, state_hash, noise_key, payload):
     message = bytes([role]) + state_hash + noise_key
     if not is_signed_by(public, signature, _DOMAIN, local.network, message):
         raise Refused("bad_identity_signature")
-    if public == local.public_key:
-        raise Refused("self_connection")
     return public
 
 
@@ -132,6 +130,10 @@ def initiate(stream, local, expected_id=None):
     before_b = noise.hash
     payload = noise.read(_read_message(stream, _LENGTHS[suite][1]))
     public = _check_identity(local, RESPONDER, before_b, noise.remote_static, payload)
+    if public == local.public_key:
+        # Message C tells the responder, which holds the same key, why.
+        stream.write(_with_length(noise.write(_identity(local, INITIATOR, noise.hash))))
+        raise Refused("self_connection")
     if expected_id not in (None, node_id(public)):
         raise Refused("unexpected_peer")
 
@@ -162,4 +164,6 @@ def respond(stream, local):
     before_c = noise.hash
     payload = noise.read(_read_message(stream, _LENGTHS[suite][2]))
     public = _check_identity(local, INITIATOR, before_c, noise.remote_static, payload)
+    if public == local.public_key:
+        raise Refused("self_connection")
     return _session(noise, public, suite)
