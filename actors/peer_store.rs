@@ -107,6 +107,8 @@ pub struct PeerStore {
     alarmed: bool,
     /// Whether the next flush is due.
     flushes: bool,
+    /// Whether anything was written since the last one.
+    wrote: bool,
     lifeline: Lifeline,
 }
 
@@ -172,7 +174,8 @@ impl PeerStore {
         ctx.run_later(self.flush_interval, |store, ctx| {
             store.flushes = false;
             store.flush();
-            if store.alarmed {
+            // Once more after the last write, to see what became of it; while there is trouble, on.
+            if std::mem::take(&mut store.wrote) || store.alarmed {
                 store.flush_later(ctx);
             }
         });
@@ -206,6 +209,7 @@ impl PeerStore {
             clock,
             alarmed: false,
             flushes: false,
+            wrote: false,
             lifeline,
         }
     }
@@ -266,6 +270,7 @@ impl Handler<Keep> for PeerStore {
     fn handle(&mut self, Keep(entries): Keep, ctx: &mut Context<Self>) -> Self::Result {
         fault_point("PeerStore::Keep");
         self.watch();
+        self.wrote = true;
         self.flush_later(ctx);
         let Some(writer) = &self.writer else { return Box::pin(async {}) };
         let batch = match batch(entries) {

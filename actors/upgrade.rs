@@ -4,10 +4,9 @@
 //! cryptography is done where the conversation is: on a thread that does nothing else
 //! ([`crate::shell::Placement::spawn_handshake`]).
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::FutureExt;
 use peerstage_core::{
     handshake::{Action, Established, Handshake, HandshakeConfig, HandshakeError},
     identity::NodeId,
@@ -33,7 +32,7 @@ pub(crate) enum UpgradeError {
     #[error("connection: {0}")]
     Socket(#[from] std::io::Error),
     /// A bug of ours, which costs this connection only.
-    #[error("the handshake panicked")]
+    #[error("opening the connection panicked")]
     Panicked,
     /// The connection had to make room, or its dial was given up.
     #[error("not wanted any more")]
@@ -92,12 +91,9 @@ pub(crate) async fn upgrade(
         };
         converse(link.io, machine, out, clock).await
     };
-    let whole = tokio::time::timeout(timeout, whole);
-    match AssertUnwindSafe(whole).catch_unwind().await {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(_)) => Err(UpgradeError::Handshake(HandshakeError::Timeout)),
-        Err(_) => Err(UpgradeError::Panicked),
-    }
+    tokio::time::timeout(timeout, whole)
+        .await
+        .unwrap_or(Err(UpgradeError::Handshake(HandshakeError::Timeout)))
 }
 
 async fn converse(

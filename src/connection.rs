@@ -32,8 +32,6 @@ const RECORDS_BURST: u32 = 40_000;
 const RECORDS_PER_SECOND: u32 = 20_000;
 /// How long an unfinished message may take before its speed is looked at (attack row 5).
 const TRICKLE_GRACE_MS: Millis = 10_000;
-/// When the first ping follows the greeting: soon, and not among what both sides catch up with.
-const FIRST_PING_MS: Millis = 500;
 /// How often a node that reads slowly pings within the time that an answer may take.
 const PINGS_A_TIMEOUT: Millis = 3;
 
@@ -358,8 +356,10 @@ impl Connection {
             self.validator = Some(proof.key);
         }
         self.greeted = true;
-        self.next_ping = now.plus(FIRST_PING_MS.min(self.terms.ping_interval));
+        // The first ping goes out with the greeting, so that a young peer has a latency at once.
+        self.next_ping = now;
         out.push(Action::Greeted(Box::new(hello)));
+        self.send_ping(now, out);
         Ok(())
     }
 }

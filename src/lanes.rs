@@ -87,7 +87,7 @@ pub struct Lanes {
     bytes_by_kind: [usize; KINDS.len()],
     bytes: usize,
     bytes_max: usize,
-    /// Bytes of bodies that have left, by kind.
+    /// Bytes that have left, by kind: of bodies, and what each message costs beside.
     left: [u64; KINDS.len()],
     full: Option<Full>,
 }
@@ -366,7 +366,8 @@ impl Lanes {
         current.sent += piece;
         let kind = *kind;
         if let Some(left) = self.left.get_mut(kind.index()) {
-            *left = left.wrapping_add(piece as u64);
+            let overhead = if last { MESSAGE_OVERHEAD } else { 0 };
+            *left = left.wrapping_add((piece + overhead) as u64);
         }
         if last {
             let size = cost(&current.message);

@@ -5,6 +5,12 @@ use crate::time::{Millis, Time};
 /// The slowest way between two nodes that is worth a connection, bytes a second: a modem's. Less is
 /// a trickle (attack row 5), and nobody is sent to more slowly because it asked for it (row 43).
 pub const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
+/// Whoever takes less than this in bytes a second, while what waits for it has no room, is cut off:
+/// a quarter of the slowest way. A guess: room for what is sent again on the way and for a limit
+/// that it shares among all its peers.
+pub const LEAST_TAKEN_BYTES_PER_SECOND: u64 = SLOWEST_BYTES_PER_SECOND / LEAST_TAKEN_PART;
+/// The part meant there.
+pub(crate) const LEAST_TAKEN_PART: u64 = 4;
 
 /// A token bucket in integer arithmetic (thousandths of a token).
 #[derive(Clone, Copy, Debug)]

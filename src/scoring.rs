@@ -235,6 +235,22 @@ impl Scoring {
         self.faulted(now, peer, Cause::Fault(fault), i64::from(fault.cost()), out);
     }
 
+    /// A peer's connection from this address ended for a fault. It may never have been let in: a
+    /// ban counts against its host all the same, so that a new key there does not help.
+    pub fn on_fault_at(
+        &mut self,
+        now: Time,
+        peer: NodeId,
+        address: Address,
+        fault: Fault,
+        out: &mut Vec<Action>,
+    ) {
+        if let Some(tracked) = self.track(now, peer, out) {
+            tracked.address.get_or_insert(address);
+        }
+        self.on_fault(now, peer, fault, out);
+    }
+
     fn faulted(&mut self, now: Time, peer: NodeId, cause: Cause, cost: i64, out: &mut Vec<Action>) {
         let changes = [
             (Axis::Faults, cost),

@@ -170,3 +170,36 @@ fn a_panic_in_a_core_actor_is_fatal_by_name() {
         });
     }
 }
+
+/// Counts what reaches it, once it is let.
+struct Idle(Arc<AtomicU64>);
+
+impl Actor for Idle {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(4);
+    }
+}
+
+impl Handler<Work> for Idle {
+    type Result = ();
+
+    fn handle(&mut self, _: Work, _: &mut Context<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Why bulk never goes through a mailbox (ADR 0004): its capacity holds for each clone of the
+/// address by itself.
+#[test]
+fn a_mailbox_is_no_bound() {
+    System::new().block_on(async {
+        let handled = Arc::new(AtomicU64::new(0));
+        let idle = Idle(Arc::clone(&handled)).start();
+        idle.send(Work).await.unwrap();
+        let accepted = (0..1_000).filter(|_| idle.clone().try_send(Work).is_ok()).count();
+        assert_eq!(handled.load(Ordering::Relaxed), 1, "it has not run meanwhile");
+        assert_eq!(accepted, 1_000);
+    });
+}

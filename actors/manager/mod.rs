@@ -261,7 +261,12 @@ impl NetworkManager {
             SessionEvent::Ended(session, end) => {
                 // Also of a peer that never greeted: the handshake has proven who it is.
                 if let Some(fault) = end.fault {
-                    let faulty = Observation::Fault { peer: end.peer, fault };
+                    let peer = end.peer;
+                    let address = self.sessions.get(&session).map(|session| session.address);
+                    let faulty = match address {
+                        Some(address) => Observation::FaultAt { peer, address, fault },
+                        None => Observation::Fault { peer, fault },
+                    };
                     let _ = self.links.observations.push(faulty);
                 }
                 let inbound = |s: &Session| s.direction == Direction::Inbound;

@@ -2,10 +2,12 @@
 
 use std::{
     io,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use peerstage_core::{
     address::Address,
     connection::Terms,
@@ -151,6 +153,8 @@ impl Opening {
         let Established { transport, remote, handshake_hash, leftover, suite, .. } = established;
         let (sealer, opener) = transport.split();
         let remote = remote.node_id();
+        // First: from here on, whatever happens, the end is told.
+        let guard = SessionGuard::new(session, remote, self.sessions.clone());
         let parts = PeerParts {
             session,
             remote,
@@ -175,7 +179,7 @@ impl Opening {
             budget_bytes: self.budget_bytes,
             limits: self.limits.clone(),
             links: self.links.clone(),
-            guard: SessionGuard::new(session, remote, self.sessions.clone()),
+            guard,
             clock: self.clock.clone(),
         };
         Peer::launch(io, parts);
@@ -197,9 +201,11 @@ pub(crate) type Wanted = oneshot::Receiver<()>;
 /// Works on a connection until it is open, has failed, or is not wanted any more. The socket is
 /// closed at once then, whatever the other side is waiting for.
 async fn while_wanted(wanted: Wanted, opening: impl Future<Output = Opened>) -> Opened {
+    // A transport of the chain's own may panic too: that ends this connection, and is told.
+    let opening = AssertUnwindSafe(opening).catch_unwind();
     tokio::select! {
         biased;
-        opened = opening => opened,
+        opened = opening => opened.unwrap_or(Err(UpgradeError::Panicked)),
         _ = wanted => Err(UpgradeError::NotWanted),
     }
 }

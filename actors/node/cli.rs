@@ -15,7 +15,8 @@ use serde_json::json;
 use super::{
     check,
     failure::Failure,
-    init, logging, panics, query,
+    init, logging, panics,
+    query::{self, print},
     run::{Started, run_attached},
     settings::Layered,
 };
@@ -258,17 +259,16 @@ fn announce(started: &Started, folder: &std::path::Path, json: bool) -> io::Resu
 }
 
 fn print_made(made: &init::Made, json: bool) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string(made)?)?;
-        return Ok(());
+        return print(&serde_json::to_string(made)?);
     }
     let key = if made.key_was_there { "kept" } else { "made" };
-    writeln!(out, "node {}", made.node)?;
-    writeln!(out, "{key}  {}", made.key.display())?;
-    writeln!(out, "made  {}", made.config.display())?;
-    writeln!(out, "start it with: peerstage run --config {}", made.config.display())?;
-    Ok(())
+    print(&format!(
+        "node {}\n{key}  {}\nmade  {config}\nstart it with: peerstage run --config {config}",
+        made.node,
+        made.key.display(),
+        config = made.config.display()
+    ))
 }
 
 fn print_id(layered: &Layered, json: bool) -> Result<(), Failure> {
@@ -286,8 +286,7 @@ fn print_id(layered: &Layered, json: bool) -> Result<(), Failure> {
     } else {
         node.to_string()
     };
-    writeln!(io::stdout().lock(), "{text}")?;
-    Ok(())
+    print(&text)
 }
 
 fn config(layered: &Layered, command: &ConfigCommand, json: bool) -> Result<(), Failure> {
@@ -300,7 +299,7 @@ fn config(layered: &Layered, command: &ConfigCommand, json: bool) -> Result<(), 
     });
     let (resolved, notes) = match (checked, command) {
         (Err(Failure::Config(error)), ConfigCommand::Check) if json => {
-            writeln!(io::stdout().lock(), "{}", serde_json::to_string(&error)?)?;
+            print(&serde_json::to_string(&error)?)?;
             return Err(error.into());
         }
         (checked, _) => checked?,
@@ -322,6 +321,5 @@ fn config(layered: &Layered, command: &ConfigCommand, json: bool) -> Result<(), 
         }
         (ConfigCommand::Show { origin }, false) => resolved.to_toml(*origin).trim_end().to_owned(),
     };
-    writeln!(io::stdout().lock(), "{text}")?;
-    Ok(())
+    print(&text)
 }

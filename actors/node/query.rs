@@ -93,7 +93,8 @@ impl Output {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+/// What a command says, on standard output.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
         // The reader has seen enough, as `head` has.

@@ -74,6 +74,15 @@ pub enum Observation {
         /// Which.
         fault: Fault,
     },
+    /// Its connection ended for this; whether it was let in before or not.
+    FaultAt {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        address: Address,
+        /// Which.
+        fault: Fault,
+    },
     /// It served a request, or did not.
     Service {
         /// Who.

@@ -137,6 +137,10 @@ impl PeerScoring {
                 count(fault);
                 machine.on_fault(now, peer, fault, out);
             }
+            Observation::FaultAt { peer, address, fault } => {
+                count(fault);
+                machine.on_fault_at(now, peer, address, fault, out);
+            }
             Observation::Service { peer, service } => machine.on_service(now, peer, service, out),
         }
     }

@@ -33,8 +33,8 @@ pub enum Placement {
         /// Connections before their handshake is done: its cryptography takes up to a
         /// millisecond, in which nobody's messages may have to wait.
         handshakes: Arc<[ArbiterHandle]>,
-        /// Whose turn it is.
-        next: Arc<AtomicUsize>,
+        /// Whose turn it is, of the peers' threads and of the others.
+        next: Arc<[AtomicUsize; 2]>,
     },
 }
 
@@ -77,7 +77,7 @@ impl Placement {
     pub fn spawn_peer(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self {
             Placement::Inline => drop(actix_rt::spawn(task)),
-            Placement::Threads { peers, next, .. } => spawn_on(peers, next, task),
+            Placement::Threads { peers, next, .. } => spawn_on(peers, &next[0], task),
         }
     }
 
@@ -85,7 +85,7 @@ impl Placement {
     pub fn spawn_handshake(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self {
             Placement::Inline => drop(actix_rt::spawn(task)),
-            Placement::Threads { handshakes, next, .. } => spawn_on(handshakes, next, task),
+            Placement::Threads { handshakes, next, .. } => spawn_on(handshakes, &next[1], task),
         }
     }
 

@@ -115,7 +115,9 @@ fn link(stream: TcpStream, from: Option<SocketAddr>) -> io::Result<Link> {
     // it anything to probe: a peer is pinged and held to an answer.
     stream.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX)?;
+    if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX) {
+        tracing::debug!(%error, "the kernel keeps as much unsent as it likes");
+    }
     let local = stream.local_addr()?;
     let remote = match from {
         Some(from) => from,

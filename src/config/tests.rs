@@ -189,6 +189,8 @@ fn keys_that_contradict_each_other_are_refused_at_the_last_one_set() {
         ("[timeouts]\nrequest = '2m'", "2:1", "longer than timeouts.sync = 1m"),
         ("[limits]\nmax_upload_rate = '1B'", "2:1", "32KiB a second for each peer"),
         ("[limits]\nmax_upload_rate_per_peer = '31KiB'", "2:1", "is too little"),
+        ("[limits]\nmax_download_rate_per_peer = '15KiB'", "2:1", "peers send 16KiB a second"),
+        ("[limits]\nmax_download_rate = '255KiB'", "2:1", "256KiB is needed, or fewer peers"),
         ("[gossip]\ninterval = '1m'\nttl = '30s'", "3:1", "longer than gossip.ttl"),
         ("[admin]\nlisten = '0.0.0.0:5'", "2:1", "not a loopback address"),
         ("[admin]\nlisten = '127.0.0.1:30401'", "2:1", "are both"),

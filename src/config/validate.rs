@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Config, Fault, Optional, Origin, Problem, Role, Size, keys};
+use crate::rate::{LEAST_TAKEN_BYTES_PER_SECOND, SLOWEST_BYTES_PER_SECOND};
 
 /// The longest name of a node or a network, bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -257,6 +258,8 @@ fn standing(config: &Config, rules: &mut Rules<'_>) {
 /// A peer takes a node for a trickler that sends less (`Connection`: 16 KiB a second of an
 /// unfinished message); twice that, because frames of other messages come between.
 const UPLOAD_MIN: Size = Size::kib(32);
+/// Less is not sent to anybody, see [`SLOWEST_BYTES_PER_SECOND`].
+const DOWNLOAD_MIN: Size = Size(SLOWEST_BYTES_PER_SECOND);
 
 fn rates(config: &Config, rules: &mut Rules<'_>) {
     let limits = &config.limits;
@@ -271,6 +274,24 @@ fn rates(config: &Config, rules: &mut Rules<'_>) {
             )
         });
     }
+    let (all, one) = (limits.max_download_rate, limits.max_download_rate_per_peer);
+    rules.require(one.0 == 0 || one >= DOWNLOAD_MIN, &["limits.max_download_rate_per_peer"], || {
+        format!(
+            "limits.max_download_rate_per_peer = {one} is too little: peers send {DOWNLOAD_MIN} a \
+             second however little is asked for; that much is needed, or 0 for no limit"
+        )
+    });
+    let peers = config.network.max_peers;
+    let least = Size(LEAST_TAKEN_BYTES_PER_SECOND.saturating_mul(u64::from(peers)));
+    let keys = ["limits.max_download_rate", "network.max_peers"];
+    rules.require(all.0 == 0 || all >= least.max(DOWNLOAD_MIN), &keys, || {
+        let each = Size(LEAST_TAKEN_BYTES_PER_SECOND);
+        format!(
+            "limits.max_download_rate = {all} is too little for network.max_peers = {peers}: peers \
+             cut off who takes less than {each} a second; {least} is needed, or fewer peers, or 0 \
+             for no limit"
+        )
+    });
 }
 
 fn services(config: &Config, rules: &mut Rules<'_>) {

@@ -65,9 +65,6 @@ impl Scene {
         let mut scene = Scene::new();
         let out = scene.receives(Time(10), Kind::Hello, vec![], encode(&hello(validator)).unwrap());
         assert!(matches!(out[0], Action::Greeted(_)), "{out:?}");
-        let (now, out) = scene.wakes();
-        assert_eq!(now, Time(510));
-        assert!(matches!(&out[0], Action::Send(message) if message.kind == Kind::Ping));
         scene
     }
 
@@ -109,9 +106,9 @@ fn both_greet_then_a_round_trip_is_measured() {
 
     let mut scene = Scene::greeted(None);
     let pong = encode(&Ping { nonce: 1 }).unwrap();
-    assert_eq!(scene.receives(Time(552), Kind::Pong, vec![], pong), vec![Action::RoundTrip(42)]);
+    assert_eq!(scene.receives(Time(52), Kind::Pong, vec![], pong), vec![Action::RoundTrip(42)]);
     let (now, out) = scene.wakes();
-    assert_eq!(now, Time(20_552));
+    assert_eq!(now, Time(20_052));
     assert!(matches!(&out[0], Action::Send(message) if message.kind == Kind::Ping));
 }
 
@@ -120,7 +117,7 @@ fn a_silent_peer_is_given_up() {
     let mut scene = Scene::new();
     assert_eq!(scene.wakes(), (Time(5_000), vec![Action::End(End::HelloTimeout)]));
     let mut scene = Scene::greeted(None);
-    assert_eq!(scene.wakes(), (Time(10_510), vec![Action::End(End::PingTimeout)]));
+    assert_eq!(scene.wakes(), (Time(10_010), vec![Action::End(End::PingTimeout)]));
     assert_eq!(scene.connection.deadline(), None);
 }
 
@@ -218,7 +215,7 @@ fn a_trickling_record_is_cut_off() {
     let mut scene = Scene::greeted(None);
     scene.connection.on_partial_record(Time(20), 100, true);
     scene.connection.on_partial_record(Time(30), 0, false);
-    assert_eq!(scene.connection.deadline(), Some(Time(10_510)), "the ping's, nothing trickles");
+    assert_eq!(scene.connection.deadline(), Some(Time(10_030)), "the ping's, nothing trickles");
 }
 
 /// The answer waits behind what a limit lets through slowly; the peer is not dead.

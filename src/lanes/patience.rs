@@ -9,13 +9,9 @@ use super::Lanes;
 use crate::{
     kinds::Kind,
     messages::Outgoing,
-    rate::SLOWEST_BYTES_PER_SECOND,
+    rate::{LEAST_TAKEN_BYTES_PER_SECOND, LEAST_TAKEN_PART},
     time::{Millis, Time},
 };
-
-/// Whoever takes less than this part of the slowest way, or of what we let it have, while a queue is full is cut off. A
-/// guess: room for a reader with a limit of its own and for what is sent again on the way.
-const SLOW_PART: u64 = 4;
 
 /// A queue that had no room for a message, until half of what waited has left.
 #[derive(Clone, Copy, Debug)]
@@ -78,9 +74,10 @@ impl Lanes {
         let left = self.left.iter().fold(0u64, |sum, left| sum.wrapping_add(*left));
         let [_, ours] = &self.rates;
         let own_limit = ours.wait(now) > 0;
-        let slowest = match ours.per_second() {
-            0 => SLOWEST_BYTES_PER_SECOND,
-            ours => ours.min(SLOWEST_BYTES_PER_SECOND),
+        // Of a limit of our own that is slower still, the same part.
+        let least = match ours.per_second() {
+            0 => LEAST_TAKEN_BYTES_PER_SECOND,
+            ours => (ours / LEAST_TAKEN_PART).min(LEAST_TAKEN_BYTES_PER_SECOND),
         };
         let Some(full) = &mut self.full else { return false };
         let Some((since, before)) = full.watched else {
@@ -93,7 +90,7 @@ impl Lanes {
         }
         full.watched = Some((now, left));
         let taken = left.wrapping_sub(before).saturating_mul(1_000);
-        !own_limit && taken < (slowest / SLOW_PART).saturating_mul(span)
+        !own_limit && taken < least.saturating_mul(span)
     }
 
     /// When [`Lanes::is_slow`] should be asked again.

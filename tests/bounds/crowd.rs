@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use peerstage::{
     Block, Transaction, What,
-    core::{kinds::Kind, reason::CloseReason},
+    core::reason::CloseReason,
     testkit::{
         cluster::{Cluster, World},
         run_virtual,
@@ -15,7 +14,7 @@ use peerstage::{
 
 use crate::{
     hostile::{Hostile, key},
-    scene::{assert_calm, p99, transactions, votes},
+    scene::{Series, assert_calm, delays, p99, votes},
 };
 
 /// `network.write_timeout`, and what may pass until somebody looks, ms.
@@ -23,27 +22,18 @@ const CUT_WITHIN_MS: u64 = 20_000 + 1_000;
 /// `limits.outbound_queue`.
 const QUEUE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// How long blocks of one node take to the others, ms, sorted; one every 250 ms.
-async fn blocks(cluster: &Cluster, from: usize, to: &[usize], tag: &str, count: usize) -> Vec<u64> {
-    let mut sent = Vec::new();
-    for number in 0..count {
-        let mut body = format!("{tag} {number}").into_bytes();
-        body.resize(50_000, b'.');
-        let body = Bytes::from(body);
-        sent.push((body.clone(), cluster.member(from).clock().now()));
-        cluster.network(from).broadcast(Block(body)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let mut took = Vec::new();
-    for (body, at) in &sent {
-        for node in to {
-            let arrived = cluster.member(*node).inbox().first(Kind::Block, body);
-            took.push(arrived.expect("every block arrives").since(*at));
-        }
-    }
-    took.sort_unstable();
-    took
+/// How long blocks of the first node take to the others, ms, sorted; one every 250 ms.
+async fn blocks(cluster: &Cluster, to: &[usize], tag: &str, count: usize) -> Vec<u64> {
+    let (pause, patience) = (Duration::from_millis(250), Duration::from_secs(5));
+    let series = Series { count, length: 50_000, pause, patience };
+    delays(cluster, (0, to), tag, series, Block).await
+}
+
+/// The same of transactions, 50 ms apart.
+async fn transactions(cluster: &Cluster, to: &[usize], tag: &str) -> Vec<u64> {
+    let (pause, patience) = (Duration::from_millis(50), Duration::from_secs(2));
+    let series = Series { count: 60, length: 0, pause, patience };
+    delays(cluster, (0, to), tag, series, Transaction).await
 }
 
 /// Attack row 43: a peer that never reads is cut off within the write timeout, what waits for it
@@ -56,7 +46,7 @@ fn a_peer_that_never_reads_is_cut_off_in_time() {
         cluster.start(6).await.unwrap();
         cluster.until_met(5, Duration::from_secs(60)).await.expect("everybody meets");
         let others = [1, 2, 3, 4, 5];
-        let before = blocks(&cluster, 0, &others, "before", 40).await;
+        let before = blocks(&cluster, &others, "before", 40).await;
         let host = cluster.simulation().host("66.1.1.1".parse().unwrap());
         let node = cluster.network(0).listening()[0];
         let silent = Hostile::join_over(&host, node, 21, cluster.member(0).clock().wall()).await;
@@ -73,7 +63,7 @@ fn a_peer_that_never_reads_is_cut_off_in_time() {
                 }
             }
         });
-        let during = blocks(&cluster, 0, &others, "during", 120).await;
+        let during = blocks(&cluster, &others, "during", 120).await;
         let (most, took) = watch.await.unwrap();
         println!("cut after {took:?}, {most} bytes waited at most");
         assert!(took.as_millis() <= u128::from(CUT_WITHIN_MS), "{took:?}");
@@ -137,13 +127,13 @@ fn a_flood_of_valid_transactions_slows_no_vote_and_hardly_anything_else() {
         cluster.start(NODES).await.unwrap();
         cluster.until_met(NODES - 1, Duration::from_secs(60)).await.expect("everybody meets");
         let honest: Vec<usize> = (1..FLOODERS.start).collect();
-        let blocks_before = blocks(&cluster, 0, &honest, "before", 30).await;
+        let blocks_before = blocks(&cluster, &honest, "before", 30).await;
         let votes_before = votes(&cluster, 0, 1, "before").await;
-        let transactions_before = transactions(&cluster, 0, &honest, "before").await;
+        let transactions_before = transactions(&cluster, &honest, "before").await;
         let floods: Vec<_> = FLOODERS.map(|from| flood(&cluster, from)).collect();
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let blocks_during = blocks(&cluster, 0, &honest, "during", 30).await;
-        let transactions_during = transactions(&cluster, 0, &honest, "during").await;
+        let blocks_during = blocks(&cluster, &honest, "during", 30).await;
+        let transactions_during = transactions(&cluster, &honest, "during").await;
         for node in 0..FLOODERS.start {
             for peer in cluster.network(node).peers().await.unwrap() {
                 assert!(peer.queued_bytes <= QUEUE_BYTES, "{} bytes wait", peer.queued_bytes);

@@ -131,8 +131,11 @@ fn a_low_limit_costs_no_connection() {
     let limits: [Limited; 4] = [
         (true, |config| config.limits.max_upload_rate = Size::kib(64)),
         (true, |config| config.limits.max_upload_rate_per_peer = Size::kib(32)),
-        (false, |config| config.limits.max_download_rate = Size::kib(40)),
-        (false, |config| config.limits.max_download_rate_per_peer = Size::kib(10)),
+        (false, |config| {
+            config.limits.max_download_rate = Size::kib(40);
+            (config.network.max_peers, config.network.min_peers) = (10, 2);
+        }),
+        (false, |config| config.limits.max_download_rate_per_peer = Size::kib(16)),
     ];
     for (number, (up, limit)) in limits.into_iter().enumerate() {
         run_virtual(65, |seed| async move {

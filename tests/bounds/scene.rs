@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use peerstage::{
-    Inbound, Payload, PayloadError, Transaction, Verdict, Vote, What,
+    Inbound, Payload, PayloadError, Verdict, Vote, What,
     core::{config::Config, kinds::Kind, messages::Topic},
     status::PeerInfo,
     testkit::cluster::{Cluster, World},
@@ -86,49 +86,51 @@ pub(crate) fn gained(before: &[u64], after: &[u64]) -> Vec<u64> {
     before.iter().zip(after).map(|(before, after)| after - before).collect()
 }
 
-/// 60 votes of one node, 50 ms apart: how long each took to reach another, ms, sorted.
-pub(crate) async fn votes(cluster: &Cluster, from: usize, to: usize, tag: &str) -> Vec<u64> {
-    let mut sent = Vec::new();
-    for number in 0..60 {
-        let body = Bytes::from(format!("{tag} {from} {number}").into_bytes());
-        sent.push((body.clone(), cluster.member(to).clock().now()));
-        cluster.network(from).broadcast(Vote(body)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    tokio::time::sleep(WINDOW).await;
-    let took = |(body, at): &(Bytes, _)| {
-        let arrived = cluster.member(to).inbox().first(Kind::Vote, body);
-        arrived.expect("every vote arrives").since(*at)
-    };
-    let mut took: Vec<u64> = sent.iter().map(took).collect();
-    took.sort_unstable();
-    took
+/// Messages sent one after the other.
+pub(crate) struct Series {
+    pub(crate) count: usize,
+    /// Length of each, bytes; as long as its text if 0.
+    pub(crate) length: usize,
+    /// From one to the next.
+    pub(crate) pause: Duration,
+    /// Until all must have arrived, after the last.
+    pub(crate) patience: Duration,
 }
 
-/// 60 transactions of one node, 50 ms apart: how long each took to reach each other one, ms, sorted.
-pub(crate) async fn transactions(
+/// How long each message of one node took to reach each of these, ms, sorted.
+pub(crate) async fn delays<P: Payload>(
     cluster: &Cluster,
-    from: usize,
-    to: &[usize],
+    (from, to): (usize, &[usize]),
     tag: &str,
+    series: Series,
+    message: impl Fn(Bytes) -> P,
 ) -> Vec<u64> {
     let mut sent = Vec::new();
-    for number in 0..60 {
-        let body = Bytes::from(format!("{tag} {from} {number}").into_bytes());
+    for number in 0..series.count {
+        let mut body = format!("{tag} {from} {number}").into_bytes();
+        body.resize(body.len().max(series.length), b'.');
+        let body = Bytes::from(body);
         sent.push((body.clone(), cluster.member(from).clock().now()));
-        cluster.network(from).broadcast(Transaction::from(body.to_vec())).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        cluster.network(from).broadcast(message(body)).await.unwrap();
+        tokio::time::sleep(series.pause).await;
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(series.patience).await;
     let mut took = Vec::new();
     for (body, at) in &sent {
         for node in to {
-            let arrived = cluster.member(*node).inbox().first(Kind::Transaction, body);
-            took.push(arrived.expect("every transaction arrives").since(*at));
+            let arrived = cluster.member(*node).inbox().first(P::KIND, body);
+            took.push(arrived.expect("every message arrives").since(*at));
         }
     }
     took.sort_unstable();
     took
+}
+
+/// 60 votes of one node, 50 ms apart: how long each took to reach another, ms, sorted.
+pub(crate) async fn votes(cluster: &Cluster, from: usize, to: usize, tag: &str) -> Vec<u64> {
+    let pause = Duration::from_millis(50);
+    let series = Series { count: 60, length: 0, pause, patience: WINDOW };
+    delays(cluster, (from, &[to]), tag, series, Vote).await
 }
 
 /// The slowest but one of a hundred.

@@ -54,6 +54,7 @@ fn a_crashed_node_comes_back_with_its_bans() {
         cluster.network(3).ban(banned, "a test", None).await.unwrap();
         cluster.crash(3).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
+        let seen = cluster.member(3).events().len();
         cluster.restart(3).await.unwrap();
         let back = async |cluster: &Cluster| cluster.network(3).peers().await.unwrap().len() >= 6;
         let took = cluster.until(RECOVERY, back).await.expect("the node is back in time");
@@ -62,9 +63,12 @@ fn a_crashed_node_comes_back_with_its_bans() {
         assert_eq!(bans.iter().map(|ban| ban.peer).collect::<Vec<_>>(), [banned]);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(cluster.network(3).peer(banned).await.unwrap().is_none(), "a banned peer is in");
-        let refused = |what: &What| matches!(what, What::PeerConnected { peer, .. } if *peer == cluster.member(3).node());
-        let later = cluster.member(5).events().into_iter().filter(|event| refused(&event.what));
-        assert_eq!(later.count(), 1, "only before the ban was there a connection");
+        // The banned node may dial and greet, and learns then that it is not wanted.
+        let let_in =
+            |what: &What| matches!(what, What::PeerConnected { peer, .. } if *peer == banned);
+        let events = cluster.member(3).events().into_iter().skip(seen);
+        let let_in: Vec<_> = events.filter(|event| let_in(&event.what)).collect();
+        assert!(let_in.is_empty(), "a banned peer was in: {let_in:?}");
     });
 }
 
@@ -73,6 +77,8 @@ fn a_crashed_node_comes_back_with_its_bans() {
 fn a_clock_that_jumps_costs_no_connection() {
     run_virtual(13, |seed| async move {
         let (cluster, all) = eight(seed).await;
+        // Two that dial each other at the same time keep one of two connections.
+        let met: Vec<usize> = all.iter().map(|at| cluster.member(*at).events().len()).collect();
         let mut traffic = Traffic::default();
         for ms in [-3_600_000, 3_600_000] {
             let jump = faults::clock_jump(cluster.member(2).clock(), ms);
@@ -81,9 +87,11 @@ fn a_clock_that_jumps_costs_no_connection() {
             drop(jump);
         }
         traffic.assert_exactly_once(&cluster, &all, 0);
-        for index in &all {
+        for (index, met) in all.iter().zip(met) {
             let gone = |what: &What| matches!(what, What::PeerDisconnected { .. });
-            assert!(!cluster.member(*index).saw(gone), "node {index} lost a peer");
+            let events = cluster.member(*index).events().into_iter().skip(met);
+            let lost: Vec<_> = events.filter(|event| gone(&event.what)).collect();
+            assert!(lost.is_empty(), "node {index} lost a peer: {lost:?}");
             assert_eq!(cluster.network(*index).bans().await.unwrap(), []);
         }
     });

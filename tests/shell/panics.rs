@@ -157,7 +157,7 @@ async fn live(cluster: &mut Cluster) {
         let _ = node.set_relay_mode(Kind::Block, RelayMode::Flood).await;
         let _ = node.set_validators(set).await;
         let _ = (node.status().await, node.peers().await, node.bans().await);
-        let _ = node.explain(second).await;
+        let _ = (node.explain(second).await, node.scored_peers().await);
         let _ = node.report(second, Report::Good(30), "well done").await;
         let _ = node.ban(third, "a test", None).await;
         let _ = node.unban(third).await;

@@ -62,10 +62,12 @@ const ALL: EagerConfig = EagerConfig {
 fn every_node_gets_every_transaction_for_few_pushes() {
     for seed in 0..2 {
         let lazy = cost(Kind::Transaction, 256, seed, EagerConfig::default());
+        println!("transactions, in hundredths of a body: {lazy:?}");
         assert!(lazy.pushed <= 260 && lazy.pushed + lazy.served <= 300, "{lazy:?}");
         assert!(lazy.told <= 600, "of eight neighbours two are pushed to: {lazy:?}");
     }
     let flood = cost(Kind::Transaction, 256, 0, ALL);
+    println!("to all: {flood:?}");
     assert!(flood.pushed >= 400, "{flood:?}");
 }
 

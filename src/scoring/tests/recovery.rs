@@ -77,6 +77,20 @@ fn the_sixth_identity_of_a_host_is_refused_after_five_bans() {
     assert!(!world.scoring.is_banned(world.now, newcomer, Some(&address)));
 }
 
+/// The same of identities that broke a rule before they were let in: a key costs nothing.
+#[test]
+fn strangers_that_are_banned_count_against_their_host() {
+    let mut world = World::strict();
+    let address = at("9.9.9.9:5");
+    for n in 1..=5 {
+        assert!(!world.scoring.is_banned(world.now, id(99), Some(&address)));
+        let World { scoring, now, out } = &mut world;
+        scoring.on_fault_at(*now, id(n), address, Fault::MalformedMessage, out);
+    }
+    let refusal = world.scoring.refusal(world.now, id(99), Some(&address));
+    assert_eq!(refusal, Some(Refusal::Host { banned: 5 }));
+}
+
 #[test]
 fn a_network_group_is_refused_after_its_own_number_of_bans() {
     let mut world = World::strict();

@@ -14,6 +14,7 @@ pub struct Snapshot {
     user_us: u64,
     system_us: u64,
     rss_kib: u64,
+    waits: u64,
     at: Instant,
 }
 
@@ -24,6 +25,8 @@ pub struct Usage {
     pub user_us: u64,
     /// CPU time in the kernel, µs.
     pub system_us: u64,
+    /// Times a thread gave the processor up to wait (`ru_nvcsw`).
+    pub waits: u64,
     /// Wall-clock time, µs.
     pub wall_us: u64,
     /// Resident memory before the first connection, KiB.
@@ -40,9 +43,11 @@ impl Snapshot {
     pub fn take() -> Self {
         let usage = getrusage(UsageWho::RUSAGE_SELF);
         let micros = |time: TimeVal| time.num_microseconds() as u64;
-        let (user, system) =
-            usage.map_or((0, 0), |usage| (micros(usage.user_time()), micros(usage.system_time())));
-        Snapshot { user_us: user, system_us: system, rss_kib: rss_kib(), at: Instant::now() }
+        let (user_us, system_us, waits) = usage.map_or((0, 0, 0), |usage| {
+            let waits = usage.voluntary_context_switches() as u64;
+            (micros(usage.user_time()), micros(usage.system_time()), waits)
+        });
+        Snapshot { user_us, system_us, waits, rss_kib: rss_kib(), at: Instant::now() }
     }
 
     /// What was used from `self` to `later`; `ready` was taken before the first connection.
@@ -51,6 +56,7 @@ impl Snapshot {
         Usage {
             user_us: later.user_us - self.user_us,
             system_us: later.system_us - self.system_us,
+            waits: later.waits - self.waits,
             wall_us: later.at.duration_since(self.at).as_micros() as u64,
             rss_ready_kib: ready.rss_kib,
             rss_start_kib: self.rss_kib,

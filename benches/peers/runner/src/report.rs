@@ -6,7 +6,7 @@ use crate::{
     cases::{CASES, Case},
     compile::Programs,
     machine::{machine, revision, versions},
-    results::{Results, Spread, driver_mib, packets, rate, server_mib, wire},
+    results::{Results, Spread, driver_mib, packets, rate, server_mib, waits, wire},
     stacks::{OURS, STACKS, Stack},
     targets::{Against, Outcome, TARGETS, Target},
 };
@@ -58,7 +58,8 @@ impl Report<'_> {
              Figures are medians (smallest to largest). CPU time is user and system time of both \
              processes over the measured phase (getrusage). Wire: bytes on the loopback interface, \
              headers and acknowledgements included, for each byte of payload delivered, or for each \
-             unit where there is no payload. Rates are wall-clock, as information only. The ratio \
+             unit where there is no payload. Waits: times a thread of either process gave its \
+             processor up (ru_nvcsw). Rates are wall-clock, as information only. The ratio \
              is Peerstage's figure by the peer's: below 1 Peerstage is better.\n",
             machine(),
             revision(),
@@ -75,13 +76,13 @@ impl Report<'_> {
         };
         let _ = writeln!(
             text,
-            "### {}: {}\n\n| stack | {} | peerstage / it | wire | packets / {} | memory: server, driver MiB | {} |\n\
-             |---|---|---|---|---|---|---|",
+            "### {}: {}\n\n| stack | {} | peerstage / it | wire | packets / {unit} | waits / {unit} | memory: server, driver MiB | {} |\n\
+             |---|---|---|---|---|---|---|---|",
             case.name,
             case.about,
             case.figure.unit(case),
-            case.unit,
-            rate_unit
+            rate_unit,
+            unit = case.unit
         );
         let ours = self.results.figure(case, OURS);
         for stack in self.stacks.iter().filter(|stack| stack.takes_part(case.name)) {
@@ -94,13 +95,14 @@ impl Report<'_> {
             };
             let _ = writeln!(
                 text,
-                "| {}{part} | {} ({} to {}) | {ratio} | {} | {} | {}, {} | {} |",
+                "| {}{part} | {} ({} to {}) | {ratio} | {} | {} | {} | {}, {} | {} |",
                 stack.name,
                 number(spread.median),
                 number(spread.min),
                 number(spread.max),
                 number(other(wire)),
                 number(other(packets)),
+                number(other(waits)),
                 number(other(server_mib)),
                 number(other(driver_mib)),
                 number(other(rate)),

@@ -124,6 +124,12 @@ pub fn packets(_: &Case, sample: &Sample) -> f64 {
     sample.wire.packets as f64 / sample.units as f64
 }
 
+/// Times a thread of either process waited, for each unit.
+pub fn waits(_: &Case, sample: &Sample) -> f64 {
+    let driver = sample.driver.map_or(0, |usage| usage.waits);
+    (sample.server.waits + driver) as f64 / sample.units as f64
+}
+
 /// Resident memory of the server at the end, MiB.
 pub fn server_mib(_: &Case, sample: &Sample) -> f64 {
     sample.server.rss_stop_kib as f64 / 1024.0
