@@ -10,9 +10,9 @@
 //! either table, whatever it tells; nobody can aim at the place of another address; a tried
 //! address makes room only after it was dialled and did not answer; which address is dialled is
 //! random over tables and neighbourhoods, however many addresses each has, and nothing a peer says
-//! weighs in; addresses nobody can be reached at never get in; this node's own addresses are known and never dialled; only records
-//! of nodes that were met are passed on, a random few at a time; while our own network fails,
-//! nobody is forgotten.
+//! weighs in; addresses nobody can be reached at never get in; this node's own addresses are
+//! known and never dialled; only records of nodes that were met are passed on, a random few at a
+//! time; while our own network fails, nobody is forgotten.
 //! Not provided: defence against whoever owns addresses in hundreds of neighbourhoods, or knows
 //! the salt, which is in the peer store.
 

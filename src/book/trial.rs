@@ -34,6 +34,17 @@ impl Book {
         }
     }
 
+    /// `peer` is connected there, or was until now: as good as if it had just answered.
+    pub fn on_seen(&mut self, now: Time, address: &Address, peer: &NodeId) {
+        let proven = |entry: &&mut super::BookEntry| {
+            entry.is_verified() && entry.peer.as_ref() == Some(peer)
+        };
+        if let Some(entry) = self.entries.get_mut(address).filter(proven) {
+            entry.last_success = Some(now);
+            self.changed.insert(*address);
+        }
+    }
+
     /// Moves an address to its tried place, or notes who must be tested first.
     fn promote(&mut self, now: Time, address: &Address, test: bool) {
         let cell = self.tables.tried_cell(self.limiting_group(address), address);
@@ -68,20 +79,18 @@ impl Book {
         self.insert(entry);
     }
 
-    /// The tried address whose place another one waits for, to be dialled now. Settles those that
-    /// have been tested meanwhile.
-    pub fn next_test(&mut self, now: Time) -> Option<Address> {
+    /// The tried addresses whose places others wait for, to be dialled now, [`COLLISIONS_MAX`] at
+    /// most. Settles those that have been tested meanwhile.
+    pub fn tests(&mut self, now: Time) -> Vec<Address> {
         let mut waiting = std::mem::take(&mut self.collisions);
-        let mut test = None;
+        let mut tests = Vec::new();
         waiting.retain(|collision| {
-            if test.is_some() {
-                return true;
-            }
-            test = self.settle(now, *collision);
+            let test = self.settle(now, *collision);
+            tests.extend(test);
             test.is_some()
         });
         self.collisions = waiting;
-        test
+        tests
     }
 
     /// Who is to be dialled before a collision is settled; `None` once it is.

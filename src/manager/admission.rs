@@ -321,6 +321,9 @@ impl Manager {
         let gone = self.peers.of_session(session).and_then(|peer| self.peers.remove(&peer));
         let Some(gone) = gone else { return };
         out.push(down(now, &gone.view, closure));
+        if gone.view.outbound {
+            self.book.on_seen(now, &gone.view.address, &gone.view.peer);
+        }
         let pause = self.pause_after(&closure);
         self.postpone(&gone.view.peer, Some(gone.view.address), now.plus(pause));
         self.look_for_peers(now, out);

@@ -132,12 +132,18 @@ impl Manager {
         if interval == 0 || under_way || self.missing_outbound() > 0 {
             return;
         }
-        let tested = self.book.next_test(now);
+        let tests = self.book.tests(now);
+        for view in self.peers.iter().map(|peer| &peer.view).filter(|view| view.outbound) {
+            if tests.contains(&view.address) {
+                self.book.on_seen(now, &view.address, &view.peer);
+            }
+        }
         let mut rng = self.rng.clone();
-        let entry = match tested.and_then(|address| self.book.get(&address)) {
-            Some(occupant) => Some(occupant).filter(|entry| self.may_feel(now, entry)),
-            None => self.book.draw_new(&mut rng, |entry| self.may_feel(now, entry)),
-        };
+        // One that can't be dialled now holds up no other: it may be so for hours.
+        let mut occupants = tests.iter().filter_map(|address| self.book.get(address));
+        let entry = occupants
+            .find(|entry| self.may_feel(now, entry))
+            .or_else(|| self.book.draw_new(&mut rng, |entry| self.may_feel(now, entry)));
         let place = entry.map(|entry| self.place_of(entry));
         self.rng = rng;
         if let Some(place) = place

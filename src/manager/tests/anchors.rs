@@ -5,7 +5,12 @@ use super::{
     places,
     stories::{Story, dials, far, node, verified},
 };
-use crate::record::tests::{NOW, keypair};
+use crate::{
+    book::BookLimits,
+    record::tests::{NOW, keypair},
+};
+
+const MINUTE: Millis = 60_000;
 
 fn kinds(actions: &[Action]) -> Vec<(DialId, LinkKind, Address)> {
     let dial = |action: &Action| match action {
@@ -124,6 +129,26 @@ fn a_feeler_takes_no_place() {
     assert_eq!(after.peers, before.peers);
     assert!(felt >= 9 && after.tried > before.tried, "{felt} feelers, {after:?}");
     assert_eq!(after.feelers.answered, felt);
+}
+
+/// A peer that has been connected for hours keeps its tried place from those that wait for it, and
+/// they hold up no feeler.
+#[test]
+fn feelers_go_on_while_a_connected_peer_has_the_place() {
+    let book = BookLimits { tried_buckets: 1, bucket_size: 1, ..BookLimits::default() };
+    let (mut story, _) = settled(ManagerConfig { book, ..ManagerConfig::default() });
+    let tried = |story: &Story| story.manager.book().entries().find(|e| e.tried).unwrap().address;
+    let first = tried(&story);
+    assert!(story.manager.peers().any(|view| view.address == first));
+    let mut felt_by_hour = [0; 8];
+    for minute in 0..8 * 60 {
+        for (attempt, link, there) in kinds(&story.pass(MINUTE)) {
+            answer(&mut story, attempt, link, there);
+            felt_by_hour[minute / 60] += 1;
+        }
+    }
+    assert!(felt_by_hour.iter().all(|felt| *felt >= 20), "{felt_by_hour:?}");
+    assert_eq!(tried(&story), first);
 }
 
 /// Nothing but blocks: no questions for peers, no answers, and none of their records is taken.
