@@ -65,7 +65,8 @@ pub struct Pace {
     /// Bytes a second, everything but lane 0; 0 is no limit.
     pub bytes_per_second: u64,
     /// Nothing but blocks on this connection, in either direction: no transactions, no custom
-    /// messages, none of either announced, nothing sealed to be carried, no peer exchange.
+    /// messages but those to the other side alone, none of either announced, nothing sealed to
+    /// be carried, no peer exchange.
     pub blocks_only: bool,
 }
 
