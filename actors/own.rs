@@ -88,8 +88,14 @@ impl OwnNode {
         Ok(())
     }
 
-    /// Our greeting on a connection with this handshake hash, to a node seen at `observed`.
-    pub(crate) fn hello(&self, handshake_hash: &[u8; 32], observed: Address) -> Hello {
+    /// Our greeting on a connection with this handshake hash, to a node seen at `observed`, for
+    /// everything or for blocks alone.
+    pub(crate) fn hello(
+        &self,
+        handshake_hash: &[u8; 32],
+        observed: Address,
+        blocks_only: bool,
+    ) -> Hello {
         let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let signed = validator_proof_message(&self.id(), handshake_hash);
         let prove = |key: &Keypair| ValidatorProof {
@@ -105,7 +111,7 @@ impl OwnNode {
                 self.metadata.iter().map(|(name, text)| (Text::cut(name), Text::cut(text))),
             ),
             validator: self.validator.as_ref().map(prove),
-            pace: self.pace,
+            pace: Pace { blocks_only, ..self.pace },
         }
     }
 }

@@ -12,6 +12,7 @@ use peerstage_core::{
     book::BookEntry,
     codec,
     identity::NodeId,
+    manager::Anchor,
     record::SignedRecord,
     scoring::{BanRecord, ScoreRecord},
 };
@@ -30,6 +31,10 @@ use crate::{
 
 /// Entries read at once when a node starts.
 const PAGE: usize = 1_024;
+/// The key of the list of anchors.
+const ANCHORS_KEY: &[u8] = b"anchors";
+/// The key of the address book's salt.
+const BOOK_SALT_KEY: &[u8] = b"book_salt";
 /// The longest stored value that is read back, bytes.
 const VALUE_MAX: usize = 1024 * 1024;
 
@@ -48,6 +53,10 @@ pub enum Entry {
     Address(Box<BookEntry>),
     /// An address that was forgotten.
     ForgetAddress(Address),
+    /// The peers to return to first after a restart.
+    Anchors(Vec<Anchor>),
+    /// What decides the places in the address book.
+    BookSalt([u8; 32]),
     /// A node's record.
     Record(Box<SignedRecord>),
     /// A record that expired.
@@ -78,6 +87,10 @@ pub struct Restored {
     pub scores: Vec<ScoreRecord>,
     /// Addresses.
     pub addresses: Vec<BookEntry>,
+    /// The peers to return to first.
+    pub anchors: Vec<Anchor>,
+    /// What decides the places in the address book.
+    pub book_salt: Option<[u8; 32]>,
     /// Records, not verified.
     pub records: Vec<SignedRecord>,
     /// Values that could not be read, and were left out.
@@ -106,7 +119,10 @@ pub struct PeerStore {
 /// out and counted.
 pub fn restore(backend: &dyn StoreBackend) -> Result<Restored, StoreError> {
     let mut restored = Restored::default();
-    let Restored { bans, scores, addresses, records, unreadable } = &mut restored;
+    let anchors: Vec<u8> = one(backend, Table::Anchors, ANCHORS_KEY)?;
+    restored.anchors = codec::decode::<Vec<Anchor>>(&anchors, VALUE_MAX).unwrap_or_default();
+    restored.book_salt = one(backend, Table::Meta, BOOK_SALT_KEY)?.try_into().ok();
+    let Restored { bans, scores, addresses, records, unreadable, .. } = &mut restored;
     read(backend, Table::Bans, bans, unreadable)?;
     read(backend, Table::Scores, scores, unreadable)?;
     read(backend, Table::Peers, addresses, unreadable)?;
@@ -116,6 +132,11 @@ pub fn restore(backend: &dyn StoreBackend) -> Result<Restored, StoreError> {
         tracing::warn!(count, "stored entries that can't be read were left out");
     }
     Ok(restored)
+}
+
+/// The bytes of a single value; none if there is no such key.
+fn one(backend: &dyn StoreBackend, table: Table, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+    Ok(backend.get(table, key)?.map(|value| value.to_vec()).unwrap_or_default())
 }
 
 fn read<T: DeserializeOwned>(
@@ -232,6 +253,8 @@ fn row(entry: &Entry) -> (Table, Vec<u8>, Option<Vec<u8>>) {
             (Table::Peers, bytes(&entry.address).unwrap_or_default(), bytes(entry))
         }
         Entry::ForgetAddress(address) => (Table::Peers, bytes(address).unwrap_or_default(), None),
+        Entry::Anchors(anchors) => (Table::Anchors, ANCHORS_KEY.to_vec(), bytes(anchors)),
+        Entry::BookSalt(salt) => (Table::Meta, BOOK_SALT_KEY.to_vec(), Some(salt.to_vec())),
         Entry::Record(record) => {
             (Table::Records, of(&record.record.public_key.node_id()), bytes(record))
         }
@@ -306,5 +329,44 @@ impl Handler<CloseStore> for PeerStore {
         {
             tracing::error!(%error, "the peer store did not close in order");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peerstage_core::{
+        book::{Book, BookLimits, Source},
+        time::Time,
+    };
+
+    use super::*;
+    use crate::store::{Durability, memory::MemoryStore};
+
+    /// Attack row 22: the address book with its salt, and the anchors, come back as they were.
+    #[test]
+    fn the_book_and_the_anchors_come_back() {
+        let mut book = Book::new(BookLimits::default(), [7; 32]);
+        for number in 0..50u8 {
+            let address = Address::new([20, number, 1, 1].into(), 30_400);
+            book.add_address(Time(1), address, None, Source::Operator);
+            if number.is_multiple_of(2) {
+                book.on_success(Time(2), &address, NodeId([number; 32]));
+            }
+        }
+        let anchors =
+            vec![Anchor { address: Address::new([20, 0, 1, 1].into(), 1), peer: NodeId([0; 32]) }];
+        let mut entries = vec![Entry::Anchors(anchors.clone()), Entry::BookSalt(book.salt())];
+        entries.extend(book.entries().cloned().map(|entry| Entry::Address(Box::new(entry))));
+        let mut backend = MemoryStore::new();
+        assert!(restore(&backend).unwrap().book_salt.is_none());
+        backend.write(&batch(entries).unwrap(), Durability::Buffered).unwrap();
+
+        let restored = restore(&backend).unwrap();
+        assert_eq!((restored.anchors, restored.unreadable), (anchors, 0));
+        let mut again = Book::new(BookLimits::default(), restored.book_salt.unwrap());
+        restored.addresses.into_iter().for_each(|entry| again.restore(entry));
+        assert!(again.entries().eq(book.entries()));
+        assert!(book.tried() > 20 && book.len() > 40);
+        assert_eq!((again.tried(), again.len()), (book.tried(), book.len()));
     }
 }

@@ -164,9 +164,16 @@ impl MessageRelay {
 
     /// Takes what the machine counted since the last batch.
     fn take_tallies(&mut self) {
-        let MessageRelay { machine, counts, links, .. } = self;
+        let now = self.clock.now();
+        let MessageRelay { machine, counts, links, peers, outboxes, .. } = self;
         machine.take_counts(&mut |kind, reason, count| counts.dropped(kind, reason, count));
         machine.take_credits(&mut |peer, kind, delivery, count| {
+            if delivery == relay::Delivery::First
+                && let Some((_, slot)) = peers.get(&peer)
+                && let Some(outbox) = outboxes.get(slot.index()).and_then(Option::as_ref)
+            {
+                outbox.counters().note_novel(now, kind);
+            }
             let seen = Observation::Delivered { peer, kind, delivery, count };
             let _ = links.observations.push(seen);
         });

@@ -38,6 +38,8 @@ pub struct Status {
     pub banned: usize,
     /// Node records and addresses known.
     pub known_addresses: usize,
+    /// The address book and what is done with it.
+    pub book: BookStatus,
     /// Traffic of every connection there was.
     pub traffic: Traffic,
     /// Messages by kind.
@@ -50,6 +52,25 @@ pub struct Status {
     pub chain: BTreeMap<String, String>,
     /// Whether the node has as many peers as it wants and no trouble.
     pub ready: bool,
+}
+
+/// The address book and what is done with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookStatus {
+    /// Addresses that were heard of.
+    pub new: usize,
+    /// Addresses where a node has answered.
+    pub tried: usize,
+    /// Node records.
+    pub records: usize,
+    /// Peers that we dialled to exchange blocks with and nothing else.
+    pub blocks_only: usize,
+    /// Of these, now or before, the ones a restart begins with.
+    pub anchors: usize,
+    /// Addresses dialled to see whether a node answers there.
+    pub feelers: u64,
+    /// Of these, the ones where one did.
+    pub feelers_answered: u64,
 }
 
 /// Bytes on the wire, encryption included.
@@ -83,8 +104,12 @@ pub struct PeerInfo {
     pub peer: NodeId,
     /// Where.
     pub address: Address,
-    /// Its network group: /16 or /32.
+    /// Its network group: /16, /32 or autonomous system.
     pub group: String,
+    /// Its place: `inbound`, `outbound`, `blocks_only`, `persistent`, `validator`.
+    pub place: String,
+    /// Whether the connection carries blocks and no other gossip.
+    pub blocks_only: bool,
     /// Whether we dialled.
     pub outbound: bool,
     /// The validator it proved to speak for.

@@ -18,9 +18,21 @@ use serde::{Deserialize, Serialize};
 pub struct Address(SocketAddr);
 
 /// A neighbourhood of the network that one party can cheaply own: the /16 of an IPv4 address,
-/// the /32 of an IPv6 address (Heilman et al. 2015, section 5).
+/// the /32 of an IPv6 address (Heilman et al. 2015, section 5), or an autonomous system.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NetworkGroup(pub [u8; 5]);
+
+/// What the first byte of a group says: an autonomous system. Others are 4 and 6.
+const AUTONOMOUS_SYSTEM: u8 = 1;
+
+impl NetworkGroup {
+    /// All addresses that one operator announces to the internet.
+    #[must_use]
+    pub const fn autonomous_system(number: u32) -> Self {
+        let [a, b, c, d] = number.to_be_bytes();
+        NetworkGroup([AUTONOMOUS_SYSTEM, a, b, c, d])
+    }
+}
 
 /// An address as it travels: 16 bytes of IPv6 (IPv4 mapped, RFC 4291 section 2.5.5.2) and a port.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +180,9 @@ impl<'de> Deserialize<'de> for Address {
 impl fmt::Display for NetworkGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [family, a, b, c, d] = self.0;
-        if family == 4 {
+        if family == AUTONOMOUS_SYSTEM {
+            write!(f, "AS{}", u32::from_be_bytes([a, b, c, d]))
+        } else if family == 4 {
             write!(f, "{a}.{b}.0.0/16")
         } else {
             write!(f, "{a:02x}{b:02x}:{c:02x}{d:02x}::/32")

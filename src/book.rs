@@ -1,26 +1,46 @@
 //! The address book: where nodes may be reached, who told us, and what came of trying.
 //!
+//! Two tables of small buckets. An address that was heard of has one place in the new table; once
+//! a node has answered there, one place in the tried table. A salted hash decides the places, so
+//! that whoever does not know the salt fills a few buckets and no more (Heilman, Kendler, Zohar,
+//! Goldberg: Eclipse Attacks on Bitcoin's Peer-to-Peer Network, USENIX Security 2015).
+//!
 //! # Security
 //! Provided: memory is bounded by [`BookLimits`]; one neighbourhood can own only a small part of
-//! what is not verified yet; addresses nobody can be reached at never get in; this node's own
-//! addresses are known and never dialled; only records of nodes that were met are passed on, a
-//! random few at a time; only what was verified is kept on disk.
-//! Not provided: the salted tried and new buckets of Heilman et al. 2015: an attacker with
-//! addresses in many neighbourhoods can still fill the unverified part of the book. Verified
-//! entries are never displaced by unverified ones.
+//! either table, whatever it tells; nobody can aim at the place of another address; a tried
+//! address makes room only after it was dialled and did not answer; which address is dialled is
+//! random over tables and neighbourhoods, however many addresses each has, and nothing a peer says
+//! weighs in; addresses nobody can be reached at never get in; this node's own addresses are
+//! known and never dialled; only records of nodes that were met are passed on, a random few at a
+//! time; while our own network fails, nobody is forgotten.
+//! Not provided: defence against whoever owns addresses in hundreds of neighbourhoods, or knows
+//! the salt, which is in the peer store.
 
+mod as_map;
 mod bucket;
 mod entry;
+mod limits;
 mod records;
+mod tables;
+mod trial;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use rand::{Rng, RngExt};
-use serde::{Deserialize, Serialize};
 
+pub use as_map::{AsMap, AsMapError, PREFIXES_MAX};
 pub(crate) use bucket::TokenBucket;
-pub use entry::{BookEntry, Source};
+pub use entry::{
+    AGE_MAX, BookChange, BookEntry, FAILURES_UNVERIFIED_MAX, FAILURES_VERIFIED_MAX, SUCCESS_KEEPS,
+    Source,
+};
+pub use limits::{ADDRESSES_PER_IP_MAX, AddressOutcome, BookLimits, OWN_ADDRESSES_MAX};
 pub use records::RecordOutcome;
+pub use trial::COLLISIONS_MAX;
 
 use crate::{
     address::{Address, NetworkGroup},
@@ -28,106 +48,73 @@ use crate::{
     record::VerifiedRecord,
     time::Time,
 };
+use tables::{Cell, Tables};
+use trial::Collision;
 
-/// Addresses of one IP in the book, unless it is private; a few nodes behind one NAT.
-pub const ADDRESSES_PER_IP_MAX: usize = 4;
-/// This node's own addresses that are remembered; the oldest is forgotten.
-pub const OWN_ADDRESSES_MAX: usize = 64;
-/// Attempts without any success after which an address that never answered is forgotten
-/// (Bitcoin: 3 within an hour, `addrman.cpp` `IsTerrible`; more patient, a node may restart).
-pub const FAILURES_UNVERIFIED_MAX: u32 = 5;
-/// The same for an address that has answered before (Bitcoin: 10 in a week).
-pub const FAILURES_VERIFIED_MAX: u32 = 10;
 /// Entries looked at to find one to dial.
 const DRAWS: usize = 64;
-/// Entries looked at to find one to displace; cheap, as a flood of addresses pays it each time.
-const DISPLACE_DRAWS: usize = 8;
-
-/// How large the book may become.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct BookLimits {
-    /// Addresses.
-    pub addresses_max: usize,
-    /// Records.
-    pub records_max: usize,
-    /// Unverified addresses told by one network group (Bitcoin: 64 buckets of 1024 per group).
-    pub per_source_max: usize,
-    /// Whether private and loopback addresses are let in, for networks of one's own.
-    pub allow_private: bool,
-}
-
-impl Default for BookLimits {
-    fn default() -> Self {
-        BookLimits {
-            addresses_max: 20_000,
-            records_max: 4_096,
-            per_source_max: 64,
-            allow_private: false,
-        }
-    }
-}
+/// In a book of up to so many addresses the one that is wanted is found for certain.
+const WALK_MAX: usize = 1_024;
 
 /// The address book.
 #[derive(Clone, Debug)]
 pub struct Book {
     limits: BookLimits,
-    entries: BTreeMap<Address, Slot>,
-    /// The keys of `entries` in no order, so that a random one is found at once.
-    pool: Vec<Address>,
-    /// Unverified entries told by each neighbourhood.
+    entries: BTreeMap<Address, BookEntry>,
+    tables: Tables,
+    collisions: Vec<Collision>,
+    /// New addresses told by each neighbourhood.
     sources: BTreeMap<NetworkGroup, usize>,
     records: BTreeMap<NodeId, VerifiedRecord>,
     validators: BTreeMap<PublicKey, NodeId>,
     own: BTreeMap<Address, Time>,
-}
-
-#[derive(Clone, Debug)]
-struct Slot {
-    entry: BookEntry,
-    /// Where its key is in the pool.
-    position: usize,
-}
-
-/// What became of an address that was offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressOutcome {
-    /// It is in the book now.
-    Added,
-    /// It was already.
-    Known,
-    /// Nobody can be reached there, or only by us.
-    NotReachable,
-    /// It is this node's own.
-    Own,
-    /// The neighbourhood that told it has had its share.
-    SourceQuota,
-    /// Too many addresses of this IP are known.
-    IpQuota,
-    /// The book is full of verified addresses.
-    Full,
+    as_map: Arc<AsMap>,
+    /// What the store does not know yet.
+    changed: BTreeSet<Address>,
 }
 
 impl Book {
-    /// An empty book.
+    /// An empty book. The salt decides where addresses have their places: secret, and the same
+    /// at every start.
     #[must_use]
-    pub fn new(limits: BookLimits) -> Self {
+    pub fn new(limits: BookLimits, salt: [u8; 32]) -> Self {
         Book {
+            tables: Tables::new(&limits, salt),
             limits,
             entries: BTreeMap::new(),
-            pool: Vec::new(),
+            collisions: Vec::new(),
             sources: BTreeMap::new(),
             records: BTreeMap::new(),
             validators: BTreeMap::new(),
             own: BTreeMap::new(),
+            as_map: Arc::default(),
+            changed: BTreeSet::new(),
         }
+    }
+
+    /// Neighbourhoods are autonomous systems from now on, where the map knows them. To be called
+    /// before anything is in the book.
+    pub fn set_as_map(&mut self, map: Arc<AsMap>) {
+        self.as_map = map;
+    }
+
+    /// The salt, to be kept with the book.
+    #[must_use]
+    pub fn salt(&self) -> [u8; 32] {
+        self.tables.salt()
+    }
+
+    /// The neighbourhood of an address: its autonomous system if that is known, else its /16 or
+    /// /32.
+    #[must_use]
+    pub fn group_of(&self, address: &Address) -> NetworkGroup {
+        self.as_map.group(address.ip()).unwrap_or_else(|| address.group())
     }
 
     /// Offers an address; `peer` is who is said to answer there.
     pub fn add_address(
         &mut self,
         now: Time,
-        rng: &mut impl Rng,
         address: Address,
         peer: Option<NodeId>,
         source: Source,
@@ -138,11 +125,13 @@ impl Book {
         if !self.is_usable(address) {
             return AddressOutcome::NotReachable;
         }
-        if let Some(slot) = self.entries.get_mut(&address) {
+        if let Some(entry) = self.entries.get_mut(&address) {
             // The first word counts: a later one could only send us to the wrong node.
-            if slot.entry.peer.is_none() {
-                slot.entry.peer = peer;
+            if entry.peer.is_none() && peer.is_some() {
+                entry.peer = peer;
+                self.changed.insert(address);
             }
+            entry.heard = entry.heard.max(now);
             return AddressOutcome::Known;
         }
         if address.is_routable() && self.of_ip(address.ip()) >= ADDRESSES_PER_IP_MAX {
@@ -151,20 +140,42 @@ impl Book {
         if self.share_is_used(source) {
             return AddressOutcome::SourceQuota;
         }
-        if self.entries.len() >= self.limits.addresses_max && !self.displace(rng) {
-            return AddressOutcome::Full;
+        let entry = BookEntry::new(now, address, peer, source);
+        if let Some(there) = self.tables.at(self.cell_of(&entry)) {
+            let good = |known: &BookEntry| !known.is_terrible(now) || known.is_under_way(now);
+            if self.get(&there).is_some_and(good) {
+                return AddressOutcome::Crowded;
+            }
+            self.remove(&there);
         }
-        self.insert(BookEntry::new(now, address, peer, source));
+        self.insert(entry);
         AddressOutcome::Added
     }
 
-    /// Puts back what a store kept. Limits hold here too.
-    pub fn restore(&mut self, entry: BookEntry) {
-        let known = self.entries.contains_key(&entry.address);
-        let full = self.entries.len() >= self.limits.addresses_max;
-        if !known && !full && self.is_usable(entry.address) {
-            self.insert(entry);
+    /// Puts back what a store kept. Limits hold here too: of two that belong to one place the
+    /// first stays.
+    pub fn restore(&mut self, mut entry: BookEntry) {
+        if self.entries.contains_key(&entry.address) || !self.is_usable(entry.address) {
+            return;
         }
+        if entry.tried && self.tables.at(self.cell_of(&entry)).is_some() {
+            entry.tried = false;
+        }
+        if self.tables.at(self.cell_of(&entry)).is_none() {
+            let address = entry.address;
+            self.insert(entry);
+            self.changed.remove(&address);
+        }
+    }
+
+    /// What changed since this was last called, for the store.
+    pub fn take_changes(&mut self) -> Vec<BookChange> {
+        let changed = std::mem::take(&mut self.changed);
+        let change = |address: Address| match self.get(&address) {
+            Some(entry) => BookChange::Keep(Box::new(entry.clone())),
+            None => BookChange::Forget(address),
+        };
+        changed.into_iter().map(change).collect()
     }
 
     /// Whether this node would ever dial it.
@@ -179,6 +190,20 @@ impl Book {
         self.limits.allow_private && !address.is_routable()
     }
 
+    /// The neighbourhood whose share of the buckets it counts against.
+    fn limiting_group(&self, address: &Address) -> Option<NetworkGroup> {
+        (!self.is_exempt(*address)).then(|| self.group_of(address))
+    }
+
+    fn cell_of(&self, entry: &BookEntry) -> Cell {
+        let group = self.limiting_group(&entry.address);
+        if entry.tried {
+            self.tables.tried_cell(group, &entry.address)
+        } else {
+            self.tables.new_cell(entry.source, group, &entry.address)
+        }
+    }
+
     fn of_ip(&self, ip: IpAddr) -> usize {
         self.entries.range(Address::new(ip, 0)..=Address::new(ip, u16::MAX)).count()
     }
@@ -190,31 +215,28 @@ impl Book {
         !private && used >= self.limits.per_source_max
     }
 
+    /// Puts an entry into its place, which must be empty.
     fn insert(&mut self, entry: BookEntry) {
         self.count(&entry, true);
-        let address = entry.address;
-        self.entries.insert(address, Slot { entry, position: self.pool.len() });
-        self.pool.push(address);
+        let group = self.limiting_group(&entry.address);
+        self.tables.put(self.cell_of(&entry), group, entry.address);
+        self.changed.insert(entry.address);
+        self.entries.insert(entry.address, entry);
     }
 
     /// Forgets an address; returns what was known.
     pub fn remove(&mut self, address: &Address) -> Option<BookEntry> {
-        let slot = self.entries.remove(address)?;
-        if slot.position < self.pool.len() {
-            self.pool.swap_remove(slot.position);
-        }
-        let moved = self.pool.get(slot.position).copied();
-        if let Some(moved) = moved.and_then(|address| self.entries.get_mut(&address)) {
-            moved.position = slot.position;
-        }
-        self.count(&slot.entry, false);
-        Some(slot.entry)
+        let entry = self.entries.remove(address)?;
+        self.tables.clear(self.cell_of(&entry), self.limiting_group(address));
+        self.count(&entry, false);
+        self.changed.insert(*address);
+        Some(entry)
     }
 
-    /// Keeps the number of unverified entries of a neighbourhood.
+    /// Keeps the number of new entries of a neighbourhood.
     fn count(&mut self, entry: &BookEntry, more: bool) {
         let Source::Peer(group) = entry.source else { return };
-        if entry.is_verified() {
+        if entry.tried {
             return;
         }
         let used = self.sources.entry(group).or_insert(0);
@@ -224,52 +246,52 @@ impl Book {
         }
     }
 
-    /// Makes room: forgets the most failed of a few random unverified entries.
-    fn displace(&mut self, rng: &mut impl Rng) -> bool {
-        let mut worst: Option<(u32, Address)> = None;
-        for _ in 0..DISPLACE_DRAWS {
-            let drawn = self.draw_one(rng).filter(|entry| !entry.is_verified());
-            let Some((failures, address)) = drawn.map(|e| (e.failures, e.address)) else {
-                continue;
-            };
-            if worst.is_none_or(|(most, _)| failures > most) {
-                worst = Some((failures, address));
-            }
-        }
-        worst.is_some_and(|(_, address)| self.remove(&address).is_some())
-    }
-
+    /// A random entry of either table with equal odds, or of the other if one is empty.
     fn draw_one(&self, rng: &mut impl Rng) -> Option<&BookEntry> {
-        if self.pool.is_empty() {
-            return None;
-        }
-        let address = self.pool.get(rng.random_range(0..self.pool.len()))?;
-        self.get(address)
+        let tried = rng.random_bool(0.5);
+        let drawn = self.tables.draw(rng, tried).or_else(|| self.tables.draw(rng, !tried))?;
+        self.get(&drawn)
     }
 
     /// A random entry that `wanted` accepts: the order of dialling is not for peers to choose.
-    /// Looks at a few dozen; in a large book there may be one all the same.
+    /// Looks at a few dozen, and at all of a small book; in a large one there may be one all the
+    /// same.
     pub fn draw(
         &self,
         rng: &mut impl Rng,
         wanted: impl Fn(&BookEntry) -> bool,
     ) -> Option<&BookEntry> {
-        if self.pool.len() > DRAWS {
-            return (0..DRAWS).find_map(|_| self.draw_one(rng).filter(|entry| wanted(entry)));
+        let drawn = (0..DRAWS).find_map(|_| self.draw_one(rng).filter(|entry| wanted(entry)));
+        if drawn.is_some() || self.entries.len() > WALK_MAX {
+            return drawn;
         }
-        if self.pool.is_empty() {
-            return None;
-        }
-        let start = rng.random_range(0..self.pool.len());
-        let (before, after) = self.pool.split_at_checked(start)?;
-        let mut around = after.iter().chain(before).filter_map(|address| self.get(address));
-        around.find(|entry| wanted(entry))
+        let all: Vec<&BookEntry> = self.entries.values().filter(|entry| wanted(entry)).collect();
+        if all.is_empty() { None } else { all.get(rng.random_range(0..all.len())).copied() }
+    }
+
+    /// A random new address that `wanted` accepts, to see whether anybody answers there.
+    pub fn draw_new(
+        &self,
+        rng: &mut impl Rng,
+        wanted: impl Fn(&BookEntry) -> bool,
+    ) -> Option<&BookEntry> {
+        (0..DRAWS).find_map(|_| {
+            let drawn = self.tables.draw(rng, false)?;
+            self.get(&drawn).filter(|entry| wanted(entry))
+        })
     }
 
     /// What is known of an address.
     #[must_use]
     pub fn get(&self, address: &Address) -> Option<&BookEntry> {
-        self.entries.get(address).map(|slot| &slot.entry)
+        self.entries.get(address)
+    }
+
+    /// An entry that is about to change.
+    fn entry_mut(&mut self, address: &Address) -> Option<&mut BookEntry> {
+        let entry = self.entries.get_mut(address)?;
+        self.changed.insert(*address);
+        Some(entry)
     }
 
     /// How many addresses there are.
@@ -284,51 +306,37 @@ impl Book {
         self.entries.is_empty()
     }
 
+    /// How many addresses are in the tried table.
+    #[must_use]
+    pub fn tried(&self) -> usize {
+        self.tables.len(true)
+    }
+
     /// All addresses, in order.
     pub fn entries(&self) -> impl Iterator<Item = &BookEntry> {
-        self.entries.values().map(|slot| &slot.entry)
+        self.entries.values()
     }
 
     /// It is being dialled; not again before `next`.
     pub fn on_dialled(&mut self, now: Time, address: &Address, next: Time) {
-        if let Some(slot) = self.entries.get_mut(address) {
-            slot.entry.last_attempt = Some(now);
-            slot.entry.next_dial = next;
+        if let Some(entry) = self.entries.get_mut(address) {
+            entry.last_attempt = Some(now);
+            entry.next_dial = next;
         }
-    }
-
-    /// `peer` answered there.
-    pub fn on_success(&mut self, now: Time, address: &Address, peer: NodeId) {
-        let Some(mut entry) = self.remove(address) else { return };
-        entry.peer = Some(peer);
-        entry.failures = 0;
-        entry.successes = entry.successes.saturating_add(1);
-        entry.last_success = Some(now);
-        self.insert(entry);
-    }
-
-    /// Nobody answered, or not who was meant. Returns the entry if it is forgotten for good.
-    pub fn on_failure(&mut self, address: &Address, next: Time) -> Option<BookEntry> {
-        let entry = self.entries.get_mut(address).map(|slot| &mut slot.entry)?;
-        entry.failures = entry.failures.saturating_add(1);
-        entry.next_dial = entry.next_dial.max(next);
-        let verified = entry.is_verified();
-        let most = if verified { FAILURES_VERIFIED_MAX } else { FAILURES_UNVERIFIED_MAX };
-        if entry.failures >= most { self.remove(address) } else { None }
     }
 
     /// Somebody else answered than was said: now we know better.
     pub fn correct_peer(&mut self, address: &Address, peer: NodeId) {
-        if let Some(slot) = self.entries.get_mut(address) {
-            slot.entry.peer = Some(peer);
+        if let Some(entry) = self.entry_mut(address) {
+            entry.peer = Some(peer);
         }
     }
 
     /// Not to be dialled before `until`: none of the node's addresses, nor the one it was met at.
     pub fn postpone(&mut self, peer: &NodeId, met_at: Option<Address>, until: Time) {
         for address in self.addresses_of(peer).into_iter().chain(met_at) {
-            if let Some(slot) = self.entries.get_mut(&address) {
-                slot.entry.next_dial = slot.entry.next_dial.max(until);
+            if let Some(entry) = self.entries.get_mut(&address) {
+                entry.next_dial = entry.next_dial.max(until);
             }
         }
     }
@@ -336,8 +344,8 @@ impl Book {
     /// Takes a [`Book::postpone`] back.
     pub fn readmit(&mut self, now: Time, peer: &NodeId) {
         for address in self.addresses_of(peer) {
-            if let Some(slot) = self.entries.get_mut(&address) {
-                slot.entry.next_dial = slot.entry.next_dial.min(now);
+            if let Some(entry) = self.entries.get_mut(&address) {
+                entry.next_dial = entry.next_dial.min(now);
             }
         }
     }
@@ -363,11 +371,13 @@ impl Book {
 
 /// The neighbourhoods of private, loopback and link-local addresses.
 fn is_private(group: NetworkGroup) -> bool {
-    let NetworkGroup([family, a, b, c, d]) = group;
-    let ip: IpAddr = if family == 4 {
-        IpAddr::from([a, b, 255, 1])
-    } else {
-        IpAddr::from([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+    let ip: IpAddr = match group {
+        NetworkGroup([4, a, b, ..]) => IpAddr::from([a, b, 255, 1]),
+        NetworkGroup([6, a, b, c, d]) => {
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+        }
+        // Private addresses are announced by no autonomous system.
+        _ => return false,
     };
     // ::1 is in the group ::/32, whose unspecified rest nobody can be reached at either.
     !Address::new(ip, 1).is_routable()

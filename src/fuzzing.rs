@@ -165,7 +165,12 @@ fn relayed(kind: Kind, header: Header, body: Bytes) {
     let (mut relay, mut out) =
         (Relay::new(RelayConfig::default(), NET, own(), Some(own().public()), [4; 32]), Vec::new());
     relay.set_validators([own().public()].into());
-    let info = PeerInfo { peer: REMOTE, validator: Some(own().public()), outbound: false };
+    let info = PeerInfo {
+        peer: REMOTE,
+        validator: Some(own().public()),
+        outbound: false,
+        blocks_only: false,
+    };
     let Some(slot) = relay.on_peer_up(NOW, info, &mut out) else { return };
     let id = MessageId::of(kind, Topic(0), &body);
     let message = Inbound { kind, header, body, id, first_byte: NOW };

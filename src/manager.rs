@@ -6,45 +6,50 @@
 //!
 //! # Security
 //! Provided: limits before cryptography (the `gate` module); slots per IP and neighbourhood; peers
-//! the attacker can't displace (persistent, validators, the oldest, the fastest); dialling in
-//! random order, so that nobody steers it, and spaced, so that nobody is flooded by us; forged
-//! records cost their sender and are never kept; exactly one of two connections survives.
-//! Not provided: eclipse defence across restarts (anchors, feelers, salted buckets). A node that
-//! hears only from attackers from its first start on believes them.
+//! the attacker can't displace (persistent, validators, the oldest, the fastest, the most useful);
+//! dialling in random order, so that nobody steers it, and spaced, so that nobody is flooded by
+//! us; forged records cost their sender and are never kept; exactly one of two connections
+//! survives; after a restart the first dials go to peers that no attacker knew of, and feelers
+//! keep the book full of addresses that answer (docs/adr/0012 has what each defence is worth).
+//! Not provided: a node that hears only from attackers from its first start on believes them.
 //!
-//! Attack rows 1 to 3 (as far as limits go), 9, 15, 17 to 21, 24, 50.
+//! Attack rows 1 to 3 (as far as limits go), 9, 15, 17 to 22, 24, 50, 51.
 
 mod action;
 mod admission;
+mod anchors;
 mod bans;
+mod census;
 mod config;
 mod dialler;
+mod eviction;
 mod exchange;
 mod gate;
+mod orders;
 mod peers;
 mod search;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 pub use action::{
-    Action, DialFailure, DialId, Direction, Established, PeerView, RecordFault, SessionId,
+    Action, Anchor, DialFailure, DialId, Direction, Established, LinkKind, PeerView, Place,
+    RecordFault, SessionId,
 };
+pub use anchors::FeelerCounts;
 pub use config::*;
 
 use crate::{
     address::Address,
-    book::{Book, BookEntry, Source},
+    book::{AsMap, Book, BookEntry, Source},
     identity::{NetworkId, NodeId, PublicKey},
     reason::{CloseReason, Closure},
     record::SignedRecord,
     time::{Millis, Time, earliest},
 };
+use anchors::Anchors;
 use bans::Bans;
 use dialler::{DialPurpose, Dialler};
 use gate::Gate;
@@ -84,6 +89,10 @@ pub struct Manager {
     gate: Gate,
     dialler: Dialler,
     bans: Bans,
+    anchors: Anchors,
+    feelers: FeelerCounts,
+    /// Picks the neighbourhoods whose peers are not evicted.
+    eviction_key: [u8; 32],
     validators: BTreeSet<PublicKey>,
     phase: Phase,
     /// No dial before; spreads the first dials of nodes that start together.
@@ -91,6 +100,7 @@ pub struct Manager {
     next_look: Time,
     next_ask: Time,
     next_sweep: Time,
+    next_feeler: Time,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,14 +119,22 @@ pub struct ManagerStatus {
     pub inbound: usize,
     /// Ordinary peers that we dialled.
     pub outbound: usize,
+    /// Peers that we dialled to exchange blocks with and nothing else.
+    pub blocks_only: usize,
     /// Attempts in flight.
     pub dialling: usize,
     /// Inbound connections before the end of their handshake.
     pub half_open: usize,
     /// Addresses in the book.
     pub addresses: usize,
+    /// Of these, the ones in the tried table.
+    pub tried: usize,
     /// Records in the book.
     pub records: usize,
+    /// Peers that a restart would begin with.
+    pub anchors: usize,
+    /// Addresses dialled to see whether somebody answers.
+    pub feelers: FeelerCounts,
 }
 
 impl Manager {
@@ -124,10 +142,17 @@ impl Manager {
     /// random about it.
     #[must_use]
     pub fn new(identity: ManagerIdentity, config: ManagerConfig, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let [mut salt, mut eviction_key] = [[0; 32]; 2];
+        rng.fill_bytes(&mut salt);
+        rng.fill_bytes(&mut eviction_key);
         Manager {
-            book: Book::new(config.book.clone()),
+            book: Book::new(config.book.clone(), salt),
             gate: Gate::new(&config),
-            rng: ChaCha8Rng::from_seed(seed),
+            rng,
+            anchors: Anchors::default(),
+            feelers: FeelerCounts::default(),
+            eviction_key,
             identity,
             config,
             peers: Peers::default(),
@@ -139,7 +164,16 @@ impl Manager {
             next_look: Time::NEVER,
             next_ask: Time::NEVER,
             next_sweep: Time::NEVER,
+            next_feeler: Time::NEVER,
         }
+    }
+
+    /// Before anything else: the salt that the store has kept with the book, and which
+    /// autonomous systems addresses belong to.
+    pub fn set_book(&mut self, salt: Option<[u8; 32]>, map: Arc<AsMap>) {
+        let salt = salt.unwrap_or(self.book.salt());
+        self.book = Book::new(self.config.book.clone(), salt);
+        self.book.set_as_map(map);
     }
 
     /// An address this node listens at: never dialled.
@@ -182,73 +216,24 @@ impl Manager {
         self.next_look = self.starts;
         self.next_ask = self.starts;
         self.next_sweep = now.plus(SWEEP_INTERVAL);
-        self.on_deadline(now, out);
-    }
-
-    /// The validator set changed.
-    pub fn set_validators(
-        &mut self,
-        now: Time,
-        validators: BTreeSet<PublicKey>,
-        out: &mut Vec<Action>,
-    ) {
-        self.validators = validators;
-        self.reassign_slots();
-        self.look_for_peers(now, out);
-    }
-
-    /// The operator wants this node for a peer, always. False if too many were named.
-    pub fn connect(&mut self, now: Time, target: Target, out: &mut Vec<Action>) -> bool {
-        let Target { address, expected } = target;
-        let added = self.dialler.add_target(now, address, expected, DialPurpose::Persistent);
-        self.reassign_slots();
-        self.look_for_peers(now, out);
-        added
-    }
-
-    /// The operator wants this peer gone. It may come back by itself; we don't dial it for a
-    /// while, and only if the configuration or the book names it. False if it is not connected.
-    pub fn disconnect(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) -> bool {
-        self.dialler.dismiss(peer);
-        let address = self.peers.get(peer).map(|p| p.view.address);
-        self.postpone(peer, address, now.plus(self.config.disconnect_pause));
-        self.cancel_dials(peer, CloseReason::Requested, out);
-        let was_there = self.close_peer(now, peer, CloseReason::Requested, out);
-        self.look_for_peers(now, out);
-        was_there
-    }
-
-    /// The scoring or the operator has banned a node.
-    pub fn on_banned(&mut self, now: Time, peer: NodeId, until: Time, out: &mut Vec<Action>) {
-        if until <= now {
-            return;
+        if self.config.feeler_interval > 0 {
+            let first = dialler::jittered(&self.config, &mut self.rng, self.config.feeler_interval);
+            self.next_feeler = self.starts.plus(first);
         }
-        let address = self.peers.get(&peer).map(|p| p.view.address);
-        let ip = address.filter(|a| !self.book.is_exempt(*a)).map(|a| a.ip());
-        self.ban(peer, until, ip);
-        self.postpone(&peer, address, until);
-        self.cancel_dials(&peer, CloseReason::Banned, out);
-        self.close_peer(now, &peer, CloseReason::Banned, out);
-        self.look_for_peers(now, out);
-    }
-
-    /// A ban read from the store, with the IP it was seen at.
-    pub fn ban(&mut self, peer: NodeId, until: Time, ip: Option<IpAddr>) {
-        self.bans.add(peer, until, ip);
-    }
-
-    /// A ban was lifted or is over.
-    pub fn on_unbanned(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) {
-        self.bans.remove(peer);
-        self.book.readmit(now, peer);
-        self.dialler.readmit(now, peer);
-        self.look_for_peers(now, out);
+        self.on_deadline(now, out);
     }
 
     /// A peer answered a ping after so many ms.
     pub fn on_latency(&mut self, peer: &NodeId, latency: Millis) {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.latency = Some(peer.latency.map_or(latency, |best| best.min(latency)));
+        }
+    }
+
+    /// When a peer last brought a block, and a transaction, that nobody had brought before.
+    pub fn on_novel(&mut self, peer: &NodeId, block: Option<Time>, transaction: Option<Time>) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.novel = [block, transaction];
         }
     }
 
@@ -273,7 +258,7 @@ impl Manager {
         if self.phase != Phase::Running {
             return None;
         }
-        let timers = self.next_look.min(self.next_ask).min(self.next_sweep);
+        let timers = self.next_look.min(self.next_ask).min(self.next_sweep).min(self.next_feeler);
         earliest(earliest(self.gate.deadline(), self.dialler.deadline()), Some(timers))
     }
 
@@ -290,10 +275,10 @@ impl Manager {
             self.after_failure(now, &late, DialFailure::Timeout, out);
         }
         if self.next_sweep <= now {
-            self.next_sweep = now.plus(SWEEP_INTERVAL);
-            self.bans.expire(now);
-            let dead = self.book.forget_expired(now);
-            out.extend(dead.into_iter().map(Action::ForgetRecord));
+            self.sweep(now, out);
+        }
+        if self.next_feeler <= now {
+            self.send_feeler(now, out);
         }
         if self.next_ask <= now {
             self.ask_for_peers(now, out);
@@ -325,24 +310,16 @@ impl Manager {
     pub fn status(&self) -> ManagerStatus {
         ManagerStatus {
             peers: self.peers.len(),
-            inbound: self.peers.inbound(),
-            outbound: self.peers.outbound(),
+            inbound: self.peers.census().inbound(),
+            outbound: self.peers.census().outbound(),
+            blocks_only: self.peers.census().of(Place::BlocksOnly),
             dialling: self.dialler.in_flight().count(),
             half_open: self.gate.len(),
             addresses: self.book.len(),
+            tried: self.book.tried(),
             records: self.book.records(),
-        }
-    }
-
-    /// Neither the book nor the operator's list leads us there before `until`.
-    fn postpone(&mut self, peer: &NodeId, address: Option<Address>, until: Time) {
-        self.book.postpone(peer, address, until);
-        self.dialler.postpone(peer, until);
-    }
-
-    fn cancel_dials(&mut self, peer: &NodeId, reason: CloseReason, out: &mut Vec<Action>) {
-        for (attempt, _) in self.dialler.take(|a| a.expected.as_ref() == Some(peer)) {
-            out.push(Action::CancelDial { attempt, reason });
+            anchors: self.anchors().len(),
+            feelers: self.feelers,
         }
     }
 
@@ -358,29 +335,6 @@ impl Manager {
         out.push(close(gone.view.session, reason));
         out.push(down(now, &gone.view, Closure::local(reason)));
         true
-    }
-
-    /// Decides anew who has a reserved slot.
-    fn reassign_slots(&mut self) {
-        let everybody: BTreeMap<NodeId, Option<PublicKey>> =
-            self.peers.iter().map(|p| (p.view.peer, p.view.validator)).collect();
-        for (peer, validator) in everybody {
-            let reserved = self.is_reserved(&peer, validator);
-            if let Some(peer) = self.peers.get_mut(&peer) {
-                peer.view.reserved = reserved;
-            }
-        }
-    }
-
-    /// Whether a peer has a slot that others can't have: persistent, or a proven validator of
-    /// the set while there are slots for them.
-    fn is_reserved(&self, peer: &NodeId, validator: Option<PublicKey>) -> bool {
-        if self.dialler.is_persistent(peer) {
-            return true;
-        }
-        let taken = self.peers.validators_besides(peer, |key| self.validators.contains(key));
-        validator.is_some_and(|key| self.validators.contains(&key))
-            && taken < self.config.validator_slots
     }
 }
 

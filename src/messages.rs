@@ -64,12 +64,16 @@ pub struct Pace {
     pub rate_factor: u16,
     /// Bytes a second, everything but lane 0; 0 is no limit.
     pub bytes_per_second: u64,
+    /// Nothing but blocks on this connection, in either direction: no transactions, no custom
+    /// messages but those to the other side alone, none of either announced, nothing sealed to
+    /// be carried, no peer exchange.
+    pub blocks_only: bool,
 }
 
 impl Default for Pace {
     /// The table's rates, and as many bytes as come with them.
     fn default() -> Self {
-        Pace { rate_factor: 1, bytes_per_second: 0 }
+        Pace { rate_factor: 1, bytes_per_second: 0, blocks_only: false }
     }
 }
 

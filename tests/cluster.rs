@@ -7,6 +7,8 @@
     reason = "a story that goes wrong must fail loudly"
 )]
 
+#[path = "cluster/anchors.rs"]
+mod anchors;
 #[path = "cluster/byzantine.rs"]
 mod byzantine;
 #[path = "cluster/connections.rs"]

@@ -97,7 +97,7 @@ fn hello() -> Hello {
             key: validator().public(),
             signature: validator().sign(Purpose::ValidatorSession, &NET, &proof),
         }),
-        pace: Pace { rate_factor: 2, bytes_per_second: 1_000 },
+        pace: Pace { rate_factor: 2, bytes_per_second: 1_000, blocks_only: true },
     }
 }
 
@@ -150,7 +150,7 @@ fn examples() -> String {
                 .unwrap(),
         ),
         (
-            "hello: agent `a/1`, record aa bb, height 702861, observed 1.2.3.4:5, metadata `x`: `yz`, validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second",
+            "hello: agent `a/1`, record aa bb, height 702861, observed 1.2.3.4:5, metadata `x`: `yz`, validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second, blocks only",
             encode(&hello()).unwrap(),
         ),
         (

@@ -60,6 +60,10 @@ fn describe() {
     ::metrics::describe_gauge!("peerstage_validators", "Connected validators");
     ::metrics::describe_gauge!("peerstage_bans", "Bans in force");
     ::metrics::describe_gauge!("peerstage_known_addresses", "Addresses and records known");
+    ::metrics::describe_gauge!("peerstage_book_addresses", "Addresses by table of the book");
+    ::metrics::describe_gauge!("peerstage_anchors", "Peers that a restart begins with");
+    ::metrics::describe_gauge!("peerstage_blocks_only_peers", "Peers dialled for blocks only");
+    ::metrics::describe_counter!("peerstage_feelers_total", "Addresses tried, by fate");
     ::metrics::describe_gauge!("peerstage_ready", "1 if the node has its peers and no trouble");
     ::metrics::describe_gauge!("peerstage_uptime_seconds", "Time since the start");
     ::metrics::describe_counter!("peerstage_bytes_total", "Bytes on the wire by direction");
@@ -75,6 +79,14 @@ fn record(status: &Status) {
     ::metrics::gauge!("peerstage_validators").set(count(status.validators));
     ::metrics::gauge!("peerstage_bans").set(count(status.banned));
     ::metrics::gauge!("peerstage_known_addresses").set(count(status.known_addresses));
+    let book = &status.book;
+    ::metrics::gauge!("peerstage_book_addresses", "table" => "new").set(count(book.new));
+    ::metrics::gauge!("peerstage_book_addresses", "table" => "tried").set(count(book.tried));
+    ::metrics::gauge!("peerstage_anchors").set(count(book.anchors));
+    ::metrics::gauge!("peerstage_blocks_only_peers").set(count(book.blocks_only));
+    for (fate, value) in [("dialled", book.feelers), ("answered", book.feelers_answered)] {
+        ::metrics::counter!("peerstage_feelers_total", "fate" => fate).absolute(value);
+    }
     ::metrics::gauge!("peerstage_ready").set(if status.ready { 1.0 } else { 0.0 });
     ::metrics::gauge!("peerstage_uptime_seconds").set(status.uptime_ms as f64 / 1_000.0);
     for (kind, counts) in &status.kinds {

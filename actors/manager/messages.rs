@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actix::Message;
 use peerstage_core::{
-    address::Address,
+    address::{Address, NetworkGroup},
     config::PeerAddress,
     identity::{NodeId, PublicKey},
-    manager::ManagerStatus,
+    manager::{ManagerStatus, Place},
     time::{Millis, Time},
 };
 
@@ -67,6 +67,12 @@ pub struct PeerRow {
     pub peer: NodeId,
     /// Where.
     pub address: Address,
+    /// Its neighbourhood.
+    pub group: NetworkGroup,
+    /// Its place.
+    pub place: Place,
+    /// Whether the connection carries blocks and no other gossip.
+    pub blocks_only: bool,
     /// Whether we dialled.
     pub outbound: bool,
     /// The validator it proved to speak for.

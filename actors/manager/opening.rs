@@ -13,7 +13,7 @@ use peerstage_core::{
     connection::Terms,
     handshake::{Established, HandshakeConfig, HandshakeError},
     identity::NodeId,
-    manager::{DialFailure, DialId, SessionId},
+    manager::{DialFailure, DialId, LinkKind, SessionId},
     reason::CloseReason,
     time::{Millis, Time},
 };
@@ -52,7 +52,7 @@ impl Opening {
     /// other end of `wanted` is dropped.
     pub(crate) fn dial(
         self: &Arc<Self>,
-        attempt: DialId,
+        (attempt, link): (DialId, LinkKind),
         session: SessionId,
         address: Address,
         expected: Option<NodeId>,
@@ -69,7 +69,17 @@ impl Opening {
                 failure: failure_of(error),
                 reason: error.reason(),
             };
-            this.hand_over(session, opened, (address, by), failed);
+            match opened {
+                // Dropped here, before a greeting: nothing is taken of the other's places.
+                Ok((_, established)) if link == LinkKind::Feeler => {
+                    let peer = established.remote.node_id();
+                    let _ = this.sessions.push(SessionEvent::Felt { attempt, peer });
+                }
+                opened => {
+                    let blocks_only = link == LinkKind::BlocksOnly;
+                    this.hand_over(session, opened, (address, blocks_only), by, failed);
+                }
+            }
         });
     }
 
@@ -87,7 +97,7 @@ impl Opening {
                 tracing::debug!(%remote, %error, "inbound handshake failed");
                 SessionEvent::AcceptFailed { session, reason: error.reason() }
             };
-            this.hand_over(session, opened, (remote, by), failed);
+            this.hand_over(session, opened, (remote, false), by, failed);
         });
     }
 
@@ -115,7 +125,8 @@ impl Opening {
         self: Arc<Self>,
         session: SessionId,
         opened: Opened,
-        (address, greeting_by): (Address, Time),
+        about: (Address, bool),
+        greeting_by: Time,
         failed: impl FnOnce(&UpgradeError) -> SessionEvent + Send + 'static,
     ) {
         let (io, established) = match opened {
@@ -125,7 +136,7 @@ impl Opening {
         let this = Arc::clone(&self);
         self.placement.spawn_peer(async move {
             match io.move_here() {
-                Ok(io) => this.launch(session, io, *established, address, greeting_by),
+                Ok(io) => this.launch(session, io, *established, about, greeting_by),
                 Err(error) => drop(this.sessions.push(failed(&error.into()))),
             }
         });
@@ -136,7 +147,7 @@ impl Opening {
         session: SessionId,
         io: Box<dyn Io>,
         established: Established,
-        address: Address,
+        (address, blocks_only): (Address, bool),
         greeting_by: Time,
     ) {
         let Established { transport, remote, handshake_hash, leftover, suite, .. } = established;
@@ -161,7 +172,7 @@ impl Opening {
                 hello_timeout: greeting_by.since(self.clock.now()),
                 reads_slowly: self.limits.reads_slowly(),
             },
-            hello: self.own.hello(&handshake_hash, address),
+            hello: self.own.hello(&handshake_hash, address, blocks_only),
             write_timeout: self.timing.write_timeout,
             nonce: self.rng().next_u64(),
             queue_bytes: self.queue_bytes,

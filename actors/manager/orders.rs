@@ -35,8 +35,8 @@ impl NetworkManager {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.admitted = Some(now);
         let Some(greeted) = &session.greeting else { return };
-        let PeerView { peer, address, outbound, validator, .. } = *view;
-        let info = PeerInfo { peer, validator, outbound };
+        let PeerView { peer, address, outbound, validator, blocks_only, .. } = *view;
+        let info = PeerInfo { peer, validator, outbound, blocks_only };
         let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
         self.opening.links.up(PeerUp { session: id, info, noise_key, outbox });
         let _ = greeted.orders.try_send(PeerOrder::Accept);
@@ -115,16 +115,17 @@ impl Shell for NetworkManager {
 
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
-            Action::Dial { attempt, address, expected } => {
+            Action::Dial { attempt, link, address, expected } => {
                 let (session, wanted) = self.new_session(address, Direction::Outbound(attempt));
-                self.opening.dial(attempt, session, address, expected, wanted);
+                self.dials.insert(attempt, (session, link));
+                self.opening.dial((attempt, link), session, address, expected, wanted);
             }
             Action::CancelDial { attempt, reason } => {
                 let name = match reason {
                     CloseReason::HandshakeTimeout => "connection_timeout",
                     other => other.name(),
                 };
-                if let Some(id) = self.session_of(attempt) {
+                if let Some((id, _)) = self.dials.get(&attempt).copied() {
                     if let Some(session) = self.sessions.get(&id) {
                         self.dial_failed(session, name);
                     }
@@ -166,6 +167,7 @@ impl Shell for NetworkManager {
             }
             Action::PersistAddress(entry) => self.keep(Entry::Address(entry)),
             Action::ForgetAddress(address) => self.keep(Entry::ForgetAddress(address)),
+            Action::PersistAnchors(anchors) => self.keep(Entry::Anchors(anchors)),
             Action::PersistRecord(record) => {
                 self.tell_records(&[record.record.public_key.node_id()]);
                 self.keep(Entry::Record(record));

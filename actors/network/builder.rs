@@ -62,6 +62,14 @@ pub enum StartError {
         /// Why not.
         error: std::io::Error,
     },
+    /// The list of autonomous systems.
+    #[error("network.as_map_file: {path}: {reason}", path = path.display())]
+    AsMap {
+        /// The file.
+        path: PathBuf,
+        /// Why it can't be used.
+        reason: String,
+    },
     /// The scoring rules.
     #[error(transparent)]
     Scoring(#[from] PolicyError),

@@ -26,7 +26,7 @@ use crate::{
     requests::{Ask, RequestDesk},
     scoring::{Bans, PeerScoring, ScoresOf},
     shell::{Fatal, Intake, PanicNow, Placement, Pulse, Queue, Stop, watch},
-    status::{PeerInfo, Status, Traffic},
+    status::{BookStatus, PeerInfo, Status, Traffic},
 };
 
 /// The core actors of a node.
@@ -93,7 +93,9 @@ impl Core {
         let info = |(row, score): (crate::manager::PeerRow, crate::scoring::ScoreOf)| PeerInfo {
             peer: row.peer,
             address: row.address,
-            group: row.address.group().to_string(),
+            group: row.group.to_string(),
+            place: row.place.name().to_owned(),
+            blocks_only: row.blocks_only,
             outbound: row.outbound,
             validator: row.validator,
             agent: row.agent,
@@ -132,6 +134,15 @@ impl Core {
             validators: report.validators,
             banned: bans.len(),
             known_addresses: report.status.addresses,
+            book: BookStatus {
+                new: report.status.addresses.saturating_sub(report.status.tried),
+                tried: report.status.tried,
+                records: report.status.records,
+                blocks_only: report.status.blocks_only,
+                anchors: report.status.anchors,
+                feelers: report.status.feelers.dialled,
+                feelers_answered: report.status.feelers.answered,
+            },
             traffic: Traffic { bytes_in: report.bytes_in, bytes_out: report.bytes_out },
             kinds: counts.kinds.iter().map(|(kind, c)| (kind.name().to_owned(), *c)).collect(),
             drops: counts.drops.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),

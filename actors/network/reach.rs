@@ -1,11 +1,12 @@
 //! Where a node listens, what it tells of itself, and whom it looks for first.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use actix::Addr;
 use peerstage_core::{
     address::Address,
-    config::{Config, Host, PeerAddress},
+    book::AsMap,
+    config::{Config, Host, Optional, PeerAddress},
     manager::Target,
     record::{Capabilities, Roles},
 };
@@ -44,6 +45,17 @@ pub(super) fn announced(config: &Config, listening: &[Address]) -> Vec<Address> 
         return external.clone();
     }
     listening.iter().copied().filter(Address::is_dialable).collect()
+}
+
+/// Which autonomous system addresses belong to, if the operator provides a list.
+pub(super) fn as_map(config: &Config) -> Result<AsMap, StartError> {
+    let Optional::Some(path) = &config.network.as_map_file else { return Ok(AsMap::default()) };
+    let path = config.path(path);
+    let failed = |reason: String| StartError::AsMap { path: path.clone(), reason };
+    let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+    let map = AsMap::parse(&text).map_err(|error| failed(error.to_string()))?;
+    tracing::info!(prefixes = map.len(), path = %path.display(), "autonomous systems read");
+    Ok(map)
 }
 
 /// The peers that are named by address; names are looked up by [`resolve`].

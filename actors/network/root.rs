@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::{Actor, Addr};
 use peerstage_core::{
     address::Address,
+    book::AsMap,
     config::Config,
     manager::{Manager, ManagerIdentity},
     relay::Relay,
@@ -17,7 +18,7 @@ use rand_chacha::ChaCha20Rng;
 use super::{
     StartError,
     core::{Actors, Core},
-    reach::{announced, background, listen},
+    reach::{announced, as_map, background, listen},
     settings,
     stage::{Peers, Stage, start},
 };
@@ -30,11 +31,11 @@ use crate::{
     manager::NetworkManager,
     own::OwnNode,
     peer::{Arrivals, Directory, FromPeer},
-    peer_store::{PeerStore, Restored, restore},
+    peer_store::{Entry, Keep, PeerStore, Restored, restore},
     relay::{MessageRelay, Order, RelayInputs, RelayLinks},
     requests::{Ask, RequestDesk, RequestInputs, Servers},
     scoring::{OBSERVATIONS, Observation, PeerScoring, ScoringLinks},
-    shell::{Fatal, Intake, Ordered, Placement, Queue, QueueStream, Workers},
+    shell::{Fatal, Intake, Ordered, Placement, Queue, QueueStream, Workers, tell},
     store::{
         StoreBackend,
         writer::{QueueLimits, StoreWriter},
@@ -102,7 +103,15 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
 
     let from_peers = [gossip.clone(), questions.clone()];
     let peers = Peers { relay: relay.clone(), requests: requests.clone(), store: store.clone() };
-    let (machine, scoring) = stage.machines(&listening, &own_addresses, &restored)?;
+    let as_map = as_map(&stage.config)?;
+    let (machine, scoring) = stage.machines(&listening, &own_addresses, &restored, as_map)?;
+    if restored.book_salt.is_none() {
+        tell(
+            "keep",
+            &store.clone().recipient(),
+            Keep(vec![Entry::BookSalt(machine.book().salt())]),
+        );
+    }
     let (manager, accepted) =
         stage.manager(machine, &peers, (gossip, questions), parts.transport, own_addresses);
     let scoring = stage.scoring(scoring, &peers, &manager, observations_in, restored);
@@ -222,6 +231,7 @@ impl Stage {
         listening: &[Address],
         own_addresses: &[Address],
         restored: &Restored,
+        as_map: AsMap,
     ) -> Result<(Manager, Scoring), StartError> {
         let now = self.clock.now();
         let own = Arc::clone(&self.own);
@@ -232,10 +242,12 @@ impl Stage {
             settings::manager(&self.config, validator.is_some()),
             self.seed(),
         );
+        machine.set_book(restored.book_salt, Arc::new(as_map));
         for address in listening.iter().chain(own_addresses) {
             machine.on_listening(now, *address);
         }
         machine.restore(now, restored.addresses.clone(), restored.records.clone());
+        machine.restore_anchors(restored.anchors.iter().copied());
         for ban in restored.bans.iter().filter(|ban| ban.until > now) {
             machine.ban(ban.peer, ban.until, ban.address.map(|address| address.ip()));
         }

@@ -26,6 +26,14 @@ pub(super) fn manager(config: &Config, is_validator: bool) -> ManagerConfig {
         max_inbound: count(network.inbound_limit()),
         max_outbound: count(network.outbound_limit()),
         wished_outbound: count(network.outbound_wish()),
+        // Whoever wishes for no peers of its own choice gets none.
+        blocks_only_outbound: count(if network.outbound_wish() == 0 {
+            0
+        } else {
+            network.blocks_only_peers
+        }),
+        anchors: count(network.anchors),
+        feeler_interval: network.feeler_interval.as_millis(),
         // The overlay is among validators; to all others a validator is a peer like any.
         validator_slots: if is_validator { count(network.validator_slots) } else { 0 },
         max_outbound_per_group: count(network.max_outbound_per_group),
@@ -147,6 +155,7 @@ pub(super) fn pace(config: &Config) -> Pace {
             .filter(|rate| *rate > 0)
             .min()
             .unwrap_or(0),
+        blocks_only: false,
     }
 }
 

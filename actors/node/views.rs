@@ -4,7 +4,7 @@ use peerstage_core::{scoring::BanRecord, time::Time};
 use serde_json::Value;
 
 use super::table::{Style, Table, Tone, age, bytes, tame};
-use crate::status::{PeerInfo, Status};
+use crate::status::{BookStatus, PeerInfo, Status};
 
 /// `peerstage status`.
 pub(super) fn status(status: &Status, style: Style) -> String {
@@ -21,7 +21,8 @@ pub(super) fn status(status: &Status, style: Style) -> String {
         ("peers", format!("{} ({} in, {} out)", status.peers, status.inbound, status.outbound)),
         ("validators", status.validators.to_string()),
         ("banned", status.banned.to_string()),
-        ("known", format!("{} addresses and records", status.known_addresses)),
+        ("known", known(&status.book)),
+        ("anchors", anchors(&status.book)),
         ("received", bytes(status.traffic.bytes_in)),
         ("sent", bytes(status.traffic.bytes_out)),
         ("store", status.store.clone()),
@@ -48,6 +49,18 @@ pub(super) fn status(status: &Status, style: Style) -> String {
         text.push_str(&format!("\ndropped: {}\n", drops.join(", ")));
     }
     text
+}
+
+fn known(book: &BookStatus) -> String {
+    let BookStatus { new, tried, records, .. } = book;
+    format!("{tried} tried and {new} new addresses, {records} records")
+}
+
+fn anchors(book: &BookStatus) -> String {
+    let BookStatus { anchors, blocks_only, feelers, feelers_answered, .. } = book;
+    format!(
+        "{anchors} ({blocks_only} peers for blocks only; {feelers_answered} of {feelers} feelers answered)"
+    )
 }
 
 /// The counters of kinds that were ever seen.
@@ -114,6 +127,7 @@ pub(super) fn peer(peer: &PeerInfo, style: Style) -> String {
     let lines = [
         ("peer", peer.peer.to_string()),
         ("address", format!("{} ({}, group {})", peer.address, way(peer), peer.group)),
+        ("place", peer.place.clone()),
         ("agent", peer.agent.clone()),
         ("validator", peer.validator.map_or("-".to_owned(), |key| key.to_string())),
         ("score", format!("{:.1} ({})", peer.score, peer.standing)),
@@ -168,8 +182,9 @@ pub(super) fn netinfo(
         peers.sort_by_key(|peer| {
             (!peer.outbound, peer.round_trip_ms.unwrap_or(u64::MAX), peer.peer)
         });
-        let mut headings =
-            vec!["way", "peer", "type", "score>", "ping>", "in>", "out>", "queue>", "age>"];
+        let mut headings = vec![
+            "way", "peer", "type", "group", "score>", "ping>", "in>", "out>", "queue>", "age>",
+        ];
         headings.extend(with_address.then_some("address"));
         headings.extend(with_agent.then_some("agent"));
         let mut table = Table::new(&headings);
@@ -177,7 +192,8 @@ pub(super) fn netinfo(
             let mut cells = vec![
                 way(peer).to_owned(),
                 peer.peer.short(),
-                if peer.validator.is_some() { "validator" } else { "full" }.to_owned(),
+                kind(peer).to_owned(),
+                peer.group.clone(),
                 format!("{:.1}", peer.score),
                 ping(peer),
                 bytes(peer.traffic.bytes_in),
@@ -193,6 +209,8 @@ pub(super) fn netinfo(
         text.push('\n');
     }
     text.push_str(&counts(&peers, style));
+    text.push_str(&format!("\nknown: {}", known(&status.book)));
+    text.push_str(&format!("\nanchors: {}\n", anchors(&status.book)));
     let places: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
     text.push_str(&format!("\nlistens at {}\n", places.join(", ")));
     text
@@ -233,6 +251,15 @@ fn time_of_day(at: Time) -> String {
     let (seconds, ms) = (at.0 / 1_000, at.0 % 1_000);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{hour:02}:{minute:02}:{second:02}.{ms:03}")
+}
+
+/// What the connection is for.
+fn kind(peer: &PeerInfo) -> &'static str {
+    match (peer.validator.is_some(), peer.blocks_only) {
+        (true, _) => "validator",
+        (false, true) => "blocks",
+        (false, false) => "full",
+    }
 }
 
 fn way(peer: &PeerInfo) -> &'static str {

@@ -129,6 +129,13 @@ pub enum SessionEvent {
         /// Why, for people.
         reason: &'static str,
     },
+    /// A feeler was answered.
+    Felt {
+        /// The attempt.
+        attempt: DialId,
+        /// By whom, proven by the handshake.
+        peer: NodeId,
+    },
     /// It introduced itself.
     Greeted(Box<Greeting>),
     /// It has ended.

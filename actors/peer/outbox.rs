@@ -10,6 +10,7 @@ use std::{
 
 use bytes::BytesMut;
 use peerstage_core::{
+    kinds::Kind,
     lanes::{Lanes, Pushed},
     messages::{Outgoing, Pace},
     time::{Millis, Time, earliest},
@@ -17,7 +18,7 @@ use peerstage_core::{
 
 use super::sending::{Senders, Sending};
 
-/// No round trip was measured.
+/// Nothing was measured or noted.
 const UNKNOWN: u64 = u64::MAX;
 
 /// Counts of one connection, read by whoever asks.
@@ -28,6 +29,8 @@ pub struct PeerCounters {
     /// Bytes sent, encryption included.
     pub bytes_out: AtomicU64,
     round_trip_ms: AtomicU64,
+    /// When a block, and a transaction, came that nobody had brought before.
+    novel_ms: [AtomicU64; 2],
 }
 
 impl Default for PeerCounters {
@@ -36,6 +39,7 @@ impl Default for PeerCounters {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             round_trip_ms: AtomicU64::new(UNKNOWN),
+            novel_ms: [AtomicU64::new(UNKNOWN), AtomicU64::new(UNKNOWN)],
         }
     }
 }
@@ -54,6 +58,23 @@ impl PeerCounters {
     /// Notes a measured round trip, ms.
     pub fn set_round_trip(&self, ms: u64) {
         self.round_trip_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Notes that a block or a transaction came that nobody had brought before.
+    pub fn note_novel(&self, now: Time, kind: Kind) {
+        let [block, transaction] = &self.novel_ms;
+        match kind {
+            Kind::Block => block.store(now.0, Ordering::Relaxed),
+            Kind::Transaction => transaction.store(now.0, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// When the last such block, and transaction, came.
+    #[must_use]
+    pub fn novel(&self) -> [Option<Time>; 2] {
+        let known = |at: &AtomicU64| Some(at.load(Ordering::Relaxed)).filter(|ms| *ms != UNKNOWN);
+        self.novel_ms.each_ref().map(|at| known(at).map(Time))
     }
 
     /// The last measured round trip, ms.

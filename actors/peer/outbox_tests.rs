@@ -89,7 +89,7 @@ fn nobody_waits_for_ever_for_a_peer_that_takes_nothing() {
 #[test]
 fn a_slow_line_is_waited_for() {
     let (outbox, task) = (full(100_000), Task::new());
-    let pace = Pace { rate_factor: 1, bytes_per_second: 1 };
+    let pace = Pace { rate_factor: 1, bytes_per_second: 1, blocks_only: false };
     outbox.set_pace(Time(0), pace);
     let mut sending = pin!(outbox.send(custom(100_000)));
     let (mut text, mut done) = (BytesMut::new(), None);

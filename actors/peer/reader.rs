@@ -178,13 +178,14 @@ impl Stream for Reader {
             return Poll::Ready(Some(Arrived::Refused(error)));
         }
         ready!(self.budget.poll_room(cx));
-        if let Some(limit) = &mut self.limit {
-            ready!(limit.poll_ready(cx));
-        }
         if self.turn >= TURN {
             self.turn = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        // Last: whoever is let read and doesn't has lost its turn among all peers.
+        if let Some(limit) = &mut self.limit {
+            ready!(limit.poll_ready(cx));
         }
         let mut plain = Plaintext::take();
         let kept = self.tail.len();

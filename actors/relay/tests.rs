@@ -75,7 +75,7 @@ impl Scene {
         let outbox = Outbox::new(self.clock.now(), QUEUE);
         let up = PeerUp {
             session: SessionId(session),
-            info: PeerInfo { peer: node(n), validator: None, outbound: false },
+            info: PeerInfo { peer: node(n), validator: None, outbound: false, blocks_only: false },
             noise_key: noise_key(n),
             outbox: outbox.clone(),
         };

@@ -66,7 +66,7 @@ impl Book {
             if added >= addresses_max {
                 break;
             }
-            let outcome = self.add_address(now, rng, address, Some(node), source);
+            let outcome = self.add_address(now, address, Some(node), source);
             added = added.saturating_add(usize::from(outcome == AddressOutcome::Added));
         }
         self.index_validator(&record);

@@ -69,12 +69,26 @@ section! {
         /// Ordinary peers that this node wants to have dialled itself; never more than
         /// max_outbound. As many as Bitcoin's full relay connections.
         pub wished_outbound: u32 = 8, in 0 => 10_000;
+        /// Peers that this node dials to exchange blocks with and nothing else, on places of their
+        /// own: nobody who watches transactions or peer exchange learns of them, so nobody can
+        /// take them away. None where wished_outbound is 0. Bitcoin's number.
+        pub blocks_only_peers: u32 = 2, in 0 => 64;
+        /// How many of these are written down, and dialled before anybody else after a restart.
+        /// Bitcoin's number.
+        pub anchors: u32 = 2, in 0 => 64;
+        /// How often an unproven address is dialled only to see whether a node answers there, so
+        /// that the address book is full of nodes that do. Bitcoin's number.
+        pub feeler_interval: Span = Span::minutes(2), in Span::seconds(1) => Span::hours(24);
+        /// A file that says which autonomous system addresses belong to, a line "PREFIX NUMBER"
+        /// each: then its addresses count as one network group, however many /16 it has. "none":
+        /// groups are an IPv4 /16 and an IPv6 /32.
+        pub as_map_file: Optional<PathBuf> = Optional::None;
         /// Places that a validator keeps for the other proven validators of the set. A guess: a
         /// small set whole.
         pub validator_slots: u32 = 64, in 0 => 10_000;
-        /// Dialled peers in one network group (an IPv4 /16, an IPv6 /32), so that one party
-        /// can't own them all (Heilman et al. 2015; Bitcoin allows 1). Persistent peers are
-        /// exempt.
+        /// Dialled peers in one network group (an IPv4 /16, an IPv6 /32, or see as_map_file), so
+        /// that one party can't own them all (Heilman et al. 2015; Bitcoin allows 1). Persistent
+        /// peers are exempt.
         pub max_outbound_per_group: u32 = 2, in 1 => 10_000;
         /// Peers of one network group that dialled us. A guess: a sixth of max_inbound.
         pub max_inbound_per_group: u32 = 8, in 1 => 10_000;

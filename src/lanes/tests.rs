@@ -268,7 +268,10 @@ fn transactions_on_a_busy_link_gather_and_a_lone_one_does_not_wait() {
 fn no_pace_is_slower_than_the_slowest_way() {
     for asked in [1, 1_000, SLOWEST_BYTES_PER_SECOND] {
         let mut lanes = Lanes::new(Time(0), 16 * MIB);
-        lanes.set_pace(Time(0), Pace { rate_factor: 1, bytes_per_second: asked });
+        lanes.set_pace(
+            Time(0),
+            Pace { rate_factor: 1, bytes_per_second: asked, blocks_only: false },
+        );
         lanes.push(message(Kind::Custom, MIB));
         let (mut now, mut sent) = (Time(0), 0);
         while let Some(at) = lanes.ready_at(now) {

@@ -1,7 +1,9 @@
 //! What the manager is told, and what it orders.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
-    address::Address,
+    address::{Address, NetworkGroup},
     book::BookEntry,
     identity::{NodeId, PublicKey},
     reason::{CloseReason, Closure},
@@ -26,6 +28,61 @@ pub enum Direction {
     Outbound(DialId),
 }
 
+/// What a dialled connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkKind {
+    /// Everything.
+    Full,
+    /// Blocks; no transactions and no peer exchange.
+    BlocksOnly,
+    /// To see who answers; ended after the handshake, before a place is taken.
+    Feeler,
+}
+
+/// The place of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// An ordinary peer that dialled us.
+    Inbound,
+    /// An ordinary peer that we dialled.
+    Outbound,
+    /// A peer that we dialled to exchange blocks with and nothing else.
+    BlocksOnly,
+    /// A peer the operator named.
+    Persistent,
+    /// A proven validator of the set, on a place kept for those.
+    Validator,
+}
+
+impl Place {
+    /// The stable name, snake_case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Place::Inbound => "inbound",
+            Place::Outbound => "outbound",
+            Place::BlocksOnly => "blocks_only",
+            Place::Persistent => "persistent",
+            Place::Validator => "validator",
+        }
+    }
+
+    /// Whether others can't have it: kept for persistent peers or validators.
+    #[must_use]
+    pub const fn is_reserved(self) -> bool {
+        matches!(self, Place::Persistent | Place::Validator)
+    }
+}
+
+/// A peer to return to first after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Where.
+    pub address: Address,
+    /// Who must answer.
+    pub peer: NodeId,
+}
+
 /// A connection whose handshake and hello are done, with what they proved.
 #[derive(Clone, Debug)]
 pub struct Established {
@@ -41,6 +98,8 @@ pub struct Established {
     pub record: Option<VerifiedRecord>,
     /// The validator the peer has proven to speak for, on this connection.
     pub validator: Option<PublicKey>,
+    /// Whether one of the sides wants blocks and nothing else.
+    pub blocks_only: bool,
 }
 
 /// Why an attempt did not become a peer.
@@ -81,10 +140,13 @@ pub enum RecordFault {
 /// An order to the shell, to be carried out in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Connect, shake hands, exchange hellos; then `on_established` or `on_dial_failed`.
+    /// Connect, shake hands, exchange hellos; then `on_established` or `on_dial_failed`. A
+    /// feeler ends after the handshake, with `on_felt` or `on_dial_failed`.
     Dial {
         /// Names the attempt.
         attempt: DialId,
+        /// What for.
+        link: LinkKind,
         /// Where.
         address: Address,
         /// Who must answer, if it is known.
@@ -166,6 +228,8 @@ pub enum Action {
     PersistAddress(Box<BookEntry>),
     /// Forget an address in the store.
     ForgetAddress(Address),
+    /// Keep these anchors in the store, and no others.
+    PersistAnchors(Vec<Anchor>),
     /// Keep a record in the store.
     PersistRecord(Box<SignedRecord>),
     /// Forget a record in the store.
@@ -192,8 +256,12 @@ pub struct PeerView {
     pub outbound: bool,
     /// Since when.
     pub since: Time,
-    /// Its slot is of those kept for persistent peers or validators.
-    pub reserved: bool,
+    /// Its neighbourhood.
+    pub group: NetworkGroup,
+    /// Its place.
+    pub place: Place,
+    /// Whether the connection carries blocks and nothing else.
+    pub blocks_only: bool,
     /// The validator it speaks for, proven.
     pub validator: Option<PublicKey>,
 }

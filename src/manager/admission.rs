@@ -1,8 +1,8 @@
 //! Who becomes a peer: the gate before the handshake, twins and slots after it.
 
 use super::{
-    Action, DialFailure, DialId, Direction, Established, Manager, PeerView, Phase, RECORDS_MAX,
-    SessionId, close,
+    Action, DialFailure, DialId, Direction, Established, Manager, PeerView, Phase, Place,
+    RECORDS_MAX, SessionId, close,
     dialler::{Attempt, DialPurpose, jittered},
     down,
     peers::{Peer, Twin, newcomer_survives},
@@ -91,14 +91,15 @@ impl Manager {
                 CloseReason::UnexpectedIdentity
             })
         } else {
-            self.judge(now, &established)
+            let view = self.view_of(now, session, &established);
+            self.judge(now, &established, &view)
         };
         self.carry_out(now, session, established, verdict, out);
         self.look_for_peers(now, out);
     }
 
     /// Learns from who answered a dial; false if it is the wrong node.
-    fn check_answer(
+    pub(super) fn check_answer(
         &mut self,
         now: Time,
         attempt: &Attempt,
@@ -115,20 +116,33 @@ impl Manager {
         }
         let address = attempt.address;
         if attempt.purpose == DialPurpose::Bootstrap || attempt.purpose == DialPurpose::Persistent {
-            let rng = &mut self.rng;
-            self.book.add_address(now, rng, address, Some(peer), Source::Operator);
+            self.book.add_address(now, address, Some(peer), Source::Operator);
         }
         self.dialler.on_target(&self.config, &mut self.rng, now, &address, Some(peer));
         self.book.on_success(now, &address, peer);
-        if let Some(entry) = self.book.get(&address) {
-            out.push(Action::PersistAddress(Box::new(entry.clone())));
-        }
+        self.persist_book(out);
         true
     }
 
-    fn judge(&self, now: Time, new: &Established) -> Verdict {
-        let peer = new.peer;
-        let outbound = new.direction != Direction::Inbound;
+    /// The peer as it would be shown.
+    fn view_of(&self, now: Time, session: SessionId, new: &Established) -> PeerView {
+        let mut view = PeerView {
+            peer: new.peer,
+            session,
+            address: new.address,
+            group: self.book.group_of(&new.address),
+            outbound: new.direction != Direction::Inbound,
+            since: now,
+            place: Place::Inbound,
+            blocks_only: new.blocks_only,
+            validator: new.validator,
+        };
+        view.place = self.place_for(&view);
+        view
+    }
+
+    fn judge(&self, now: Time, new: &Established, view: &PeerView) -> Verdict {
+        let PeerView { peer, outbound, group, place, .. } = *view;
         if self.phase != Phase::Running {
             return Verdict::Refuse(CloseReason::Shutdown);
         }
@@ -147,38 +161,44 @@ impl Manager {
                 Verdict::Refuse(CloseReason::Duplicate)
             };
         }
-        if self.is_reserved(&peer, new.validator) {
+        if place.is_reserved() {
             return Verdict::Admit;
         }
         let limited = !self.book.is_exempt(new.address);
-        let group = new.address.group();
+        let census = self.peers.census();
+        let of_group = census.in_group(outbound, group);
         if outbound {
-            let of_group = self.peers.in_group(true, group);
+            let full = if place == Place::BlocksOnly {
+                census.of(place) >= self.config.blocks_only_outbound
+            } else {
+                census.outbound() >= self.outbound_max()
+            };
             return if limited && of_group >= self.config.max_outbound_per_group {
                 Verdict::Refuse(CloseReason::GroupLimit)
-            } else if self.peers.outbound() >= self.outbound_max() {
+            } else if full {
                 Verdict::Refuse(CloseReason::TooManyPeers)
             } else {
                 Verdict::Admit
             };
         }
         if limited
-            && (self.peers.in_group(false, group) >= self.config.max_inbound_per_group
-                || self.peers.with_ip(&new.address) >= self.config.max_inbound_per_ip)
+            && (of_group >= self.config.max_inbound_per_group
+                || census.with_ip(&new.address) >= self.config.max_inbound_per_ip)
         {
             return Verdict::Refuse(CloseReason::GroupLimit);
         }
         if !self.is_full() {
             return Verdict::Admit;
         }
-        self.peers.victim(group).map_or(Verdict::Refuse(CloseReason::TooManyPeers), Verdict::Evict)
+        let victim = self.peers.victim(now, &self.eviction_key, group);
+        victim.map_or(Verdict::Refuse(CloseReason::TooManyPeers), Verdict::Evict)
     }
 
     /// Whether the next inbound peer takes another's place, if it finds any.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let inbound = self.peers.inbound();
-        let ordinary = inbound.saturating_add(self.peers.outbound());
+        let inbound = self.peers.census().inbound();
+        let ordinary = inbound.saturating_add(self.peers.census().outbound());
         inbound >= self.inbound_max() || ordinary >= self.config.max_peers
     }
 
@@ -192,7 +212,7 @@ impl Manager {
 
     /// Outbound slots: what is left beside the inbound peers there are.
     pub(super) fn outbound_max(&self) -> usize {
-        let left = self.config.max_peers.saturating_sub(self.peers.inbound());
+        let left = self.config.max_peers.saturating_sub(self.peers.census().inbound());
         self.config.max_outbound.min(left)
     }
 
@@ -204,9 +224,8 @@ impl Manager {
         verdict: Verdict,
         out: &mut Vec<Action>,
     ) {
-        let outbound = new.direction != Direction::Inbound;
-        let twin = Twin { outbound, channel: new.channel };
-        let (peer, address, validator) = (new.peer, new.address, new.validator);
+        let view = self.view_of(now, session, &new);
+        let PeerView { peer, address, outbound, validator, blocks_only, place, group, .. } = view;
         let mut replaces = None;
         match verdict {
             Verdict::Refuse(reason) => {
@@ -216,21 +235,15 @@ impl Manager {
                 let retry_after = if full { FULL_PAUSE } else { 0 };
                 return out.push(Action::Close { session, reason, retry_after, records });
             }
-            Verdict::Evict(victim) => {
-                self.close_peer(now, &victim, CloseReason::Evicted, out);
-            }
             Verdict::Replace => {
-                replaces = self.peers.replace(now, &peer, session, address, twin);
+                replaces = self.peers.replace(now, new.channel, view);
                 out.extend(replaces.map(|old| close(old, CloseReason::Duplicate)));
             }
-            Verdict::Admit => {}
-        }
-        let reserved = self.is_reserved(&peer, validator);
-        let view = PeerView { peer, session, address, outbound, since: now, reserved, validator };
-        if let Some(known) = self.peers.get_mut(&peer) {
-            (known.view.validator, known.view.reserved) = (validator, reserved);
-        } else {
-            self.peers.insert(Peer::new(now, view, new.channel));
+            Verdict::Evict(victim) => {
+                self.close_peer(now, &victim, CloseReason::Evicted, out);
+                self.peers.insert(Peer::new(now, view, new.channel));
+            }
+            Verdict::Admit => self.peers.insert(Peer::new(now, view, new.channel)),
         }
         // Our dial would lose against this connection; else the other side may prefer it already.
         if !outbound && peer < self.identity.node {
@@ -238,12 +251,16 @@ impl Manager {
         }
         out.push(Action::PeerUp { peer, session, address, outbound, validator, replaces });
         if let Some(record) = new.record.filter(|record| record.node() == peer) {
-            let source = Source::Peer(address.group());
+            let source = Source::Peer(group);
             let limit = usize::MAX;
             let outcome = self.book.add_record(now, &mut self.rng, record, source, limit);
             self.persist_record(&peer, outcome, out);
+            self.persist_book(out);
         }
-        if outbound && self.wants_peers() {
+        if place == Place::BlocksOnly {
+            self.note_anchors(out);
+        }
+        if outbound && !blocks_only && self.wants_peers() {
             let count = u8::try_from(RECORDS_MAX).unwrap_or(u8::MAX);
             out.push(Action::RequestPeers { peer, count });
         }
@@ -271,7 +288,9 @@ impl Manager {
     ) {
         let Attempt { address, expected, .. } = *attempt;
         self.dialler.on_target(&self.config, &mut self.rng, now, &address, None);
-        let was_kept = self.book.get(&address).is_some_and(|entry| entry.is_verified());
+        if let Some(peer) = expected.filter(|_| attempt.purpose == DialPurpose::Anchor) {
+            self.after_anchor(&peer, &failure);
+        }
         match failure {
             DialFailure::SelfConnection => self.book.mark_own(now, address),
             // Our own trouble says nothing about the address (attack row 25).
@@ -279,15 +298,14 @@ impl Manager {
             _ => {
                 let failures = self.book.get(&address).map_or(0, |entry| entry.failures);
                 let wait = super::dialler::backoff(&self.config, &mut self.rng, failures);
-                self.book.on_failure(&address, now.plus(wait));
+                let online = self.peers.len() > 0;
+                self.book.on_failure(now, &address, now.plus(wait), online);
                 if let DialFailure::UnexpectedIdentity(peer) = failure {
                     self.book.correct_peer(&address, peer);
                 }
             }
         }
-        if was_kept && self.book.get(&address).is_none() {
-            out.push(Action::ForgetAddress(address));
-        }
+        self.persist_book(out);
         out.push(Action::DialFailed { address, expected, failure });
     }
 
@@ -303,6 +321,9 @@ impl Manager {
         let gone = self.peers.of_session(session).and_then(|peer| self.peers.remove(&peer));
         let Some(gone) = gone else { return };
         out.push(down(now, &gone.view, closure));
+        if gone.view.outbound {
+            self.book.on_seen(now, &gone.view.address, &gone.view.peer);
+        }
         let pause = self.pause_after(&closure);
         self.postpone(&gone.view.peer, Some(gone.view.address), now.plus(pause));
         self.look_for_peers(now, out);

@@ -14,8 +14,19 @@ pub const BANS_MAX: usize = 4_096;
 /// `peerdb.rs` `BANNED_PEERS_PER_IP_THRESHOLD`).
 pub const BANNED_PER_IP_MAX: u32 = 5;
 /// Inbound peers that are never evicted because they have been here longest, and as many for
-/// the best latency (Bitcoin protects 8 by ping, `eviction.cpp`).
+/// the best latency (Bitcoin protects 8 by ping).
 pub const EVICTION_PROTECTED: usize = 8;
+/// Inbound peers that are never evicted because they are in neighbourhoods that a secret key
+/// picks (Bitcoin: 4).
+pub const EVICTION_PROTECTED_GROUPS: usize = 4;
+/// Inbound peers that are never evicted because they were the last to bring a new block, and as
+/// many for a new transaction (Bitcoin: 4 each).
+pub const EVICTION_PROTECTED_NOVEL: usize = 4;
+/// How long a peer that dialled us is not evicted, ms: time to ask for other nodes and to hear of
+/// some, when hundreds come at once. Whoever finds no room is told of some at once.
+pub const EVICTION_GRACE: Millis = 5_000;
+/// Times an anchor is dialled after the start before its place is given to another.
+pub const ANCHOR_ATTEMPTS: u32 = 3;
 /// The least time between two attempts at one node or address, ms: at most 2 SYN/s (attack row
 /// 50); a second leaves room for the jitter of clocks.
 pub const DIAL_SPACING: Millis = 1_000;
@@ -47,6 +58,14 @@ pub struct ManagerConfig {
     pub max_outbound: usize,
     /// Ordinary peers that we want to have dialled ourselves.
     pub wished_outbound: usize,
+    /// Peers that we dial to exchange blocks with and nothing else: nobody who watches
+    /// transactions or records learns of them (Bitcoin: 2). On places of their own.
+    pub blocks_only_outbound: usize,
+    /// Of these, the ones that are dialled first after a restart (Bitcoin: 2).
+    pub anchors: usize,
+    /// How often an address is dialled only to see whether somebody answers (Bitcoin: 2 min);
+    /// 0: never.
+    pub feeler_interval: Millis,
     /// Slots that only proven validators of the set can have.
     pub validator_slots: usize,
     /// Outbound peers in one network group, /16 or /32 (Bitcoin: 1; attack row 20: 2).
@@ -99,6 +118,9 @@ impl Default for ManagerConfig {
             max_inbound: 48,
             max_outbound: 16,
             wished_outbound: 8,
+            blocks_only_outbound: 2,
+            anchors: 2,
+            feeler_interval: 120_000,
             validator_slots: 64,
             max_outbound_per_group: 2,
             max_inbound_per_group: 8,

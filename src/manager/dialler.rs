@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use rand::{Rng, RngExt};
 
 use super::{
-    DialId, ManagerConfig,
+    DialId, LinkKind, ManagerConfig,
     config::{
         DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, RECENT_DIALS_MAX, STRANGER_SPACING,
         TARGETS_MAX,
@@ -25,6 +25,23 @@ pub(super) enum DialPurpose {
     Persistent,
     Validator,
     Ordinary,
+    /// For blocks and nothing else; the peer was one of these before a restart.
+    Anchor,
+    /// For blocks and nothing else.
+    BlocksOnly,
+    /// To see who answers.
+    Feeler,
+}
+
+impl DialPurpose {
+    /// What the connection is for.
+    pub(super) fn link(self) -> LinkKind {
+        match self {
+            DialPurpose::Anchor | DialPurpose::BlocksOnly => LinkKind::BlocksOnly,
+            DialPurpose::Feeler => LinkKind::Feeler,
+            _ => LinkKind::Full,
+        }
+    }
 }
 
 /// A node the operator named: retried for ever.
@@ -230,6 +247,11 @@ impl Dialler {
 
     pub(super) fn is_persistent(&self, peer: &NodeId) -> bool {
         self.targets.iter().any(|t| t.purpose == DialPurpose::Persistent && t.is(peer))
+    }
+
+    /// Whether an attempt at this node is under way.
+    pub(super) fn is_expected(&self, peer: &NodeId) -> bool {
+        self.attempts.values().any(|attempt| attempt.expected.as_ref() == Some(peer))
     }
 
     fn is_dialling(&self, address: &Address, peer: Option<&NodeId>) -> bool {

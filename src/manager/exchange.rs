@@ -27,7 +27,8 @@ impl Manager {
             (1, REFRESH_INTERVAL)
         };
         self.next_ask = now.plus(jittered(&self.config, &mut self.rng, interval).max(1));
-        let mut peers: Vec<NodeId> = self.peers.iter().map(|peer| peer.view.peer).collect();
+        let full = self.peers.iter().filter(|peer| !peer.view.blocks_only);
+        let mut peers: Vec<NodeId> = full.map(|peer| peer.view.peer).collect();
         peers.shuffle(&mut self.rng);
         let count = u8::try_from(RECORDS_MAX).unwrap_or(u8::MAX);
         let asked = peers.into_iter().take(asked);
@@ -43,7 +44,7 @@ impl Manager {
         out: &mut Vec<Action>,
     ) {
         let Some(peer) = self.peers.get_mut(from) else { return };
-        if !peer.answers.take(now) {
+        if peer.view.blocks_only || !peer.answers.take(now) {
             return;
         }
         let validator = peer.view.validator;
@@ -82,7 +83,8 @@ impl Manager {
         records: Vec<SignedRecord>,
         out: &mut Vec<Action>,
     ) {
-        if self.phase != Phase::Running || !self.peers.contains(from) {
+        let full = self.peers.get(from).is_some_and(|peer| !peer.view.blocks_only);
+        if self.phase != Phase::Running || !full {
             return;
         }
         if records.len() > RECORDS_MAX {
@@ -96,6 +98,7 @@ impl Manager {
                 break;
             }
         }
+        self.persist_book(out);
         self.look_for_peers(now, out);
     }
 
@@ -127,7 +130,7 @@ impl Manager {
             peer.addresses.give_back(granted);
             return Ok(());
         }
-        let source = Source::Peer(peer.view.address.group());
+        let source = Source::Peer(peer.view.group);
         let outcome = self.book.add_record(now, &mut self.rng, record, source, granted);
         let used = if let RecordOutcome::Stored { added, .. } = outcome { added } else { 0 };
         if let Some(peer) = self.peers.get_mut(from) {

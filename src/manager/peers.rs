@@ -1,14 +1,11 @@
-//! The peers that are connected, which slots they have, and who goes when there are too many.
+//! The peers that are connected and which places they have.
 
 use std::collections::BTreeMap;
 
-use super::{
-    ManagerConfig, PeerView, SessionId, config::EVICTION_PROTECTED, config::TWIN_TIMEOUTS,
-};
+use super::{ManagerConfig, PeerView, Place, SessionId, census::Census, config::TWIN_TIMEOUTS};
 use crate::{
-    address::{Address, NetworkGroup},
     book::TokenBucket,
-    identity::{NodeId, PublicKey},
+    identity::NodeId,
     time::{Millis, Time},
 };
 
@@ -31,6 +28,8 @@ pub(super) struct Peer {
     pub(super) session_since: Time,
     pub(super) channel: [u8; 32],
     pub(super) latency: Option<Millis>,
+    /// When it last brought a block, and a transaction, that nobody had brought before.
+    pub(super) novel: [Option<Time>; 2],
     pub(super) addresses: TokenBucket,
     pub(super) verifications: TokenBucket,
     pub(super) answers: TokenBucket,
@@ -43,6 +42,7 @@ impl Peer {
             session_since: now,
             channel,
             latency: None,
+            novel: [None; 2],
             addresses: TokenBucket::new(now, ADDRESSES_BURST, ADDRESSES_PER_1000_S),
             verifications: TokenBucket::new(now, VERIFICATIONS_BURST, VERIFICATIONS_PER_1000_S),
             answers: TokenBucket::new(now, ANSWERS_BURST, ANSWERS_PER_1000_S),
@@ -84,6 +84,7 @@ pub(super) fn newcomer_survives(
 pub(super) struct Peers {
     live: BTreeMap<NodeId, Peer>,
     sessions: BTreeMap<SessionId, NodeId>,
+    census: Census,
 }
 
 impl Peers {
@@ -91,6 +92,7 @@ impl Peers {
         self.live.get(peer)
     }
 
+    /// A peer, for what nothing is counted by: everything but its view.
     pub(super) fn get_mut(&mut self, peer: &NodeId) -> Option<&mut Peer> {
         self.live.get_mut(peer)
     }
@@ -107,8 +109,15 @@ impl Peers {
         self.live.values()
     }
 
+    /// How many of everything.
+    pub(super) fn census(&self) -> &Census {
+        &self.census
+    }
+
     pub(super) fn insert(&mut self, peer: Peer) {
+        self.remove(&peer.view.peer.clone());
         self.sessions.insert(peer.view.session, peer.view.peer);
+        self.census.add(&peer.view);
         self.live.insert(peer.view.peer, peer);
     }
 
@@ -116,24 +125,33 @@ impl Peers {
     pub(super) fn replace(
         &mut self,
         now: Time,
-        peer: &NodeId,
-        session: SessionId,
-        address: Address,
-        new: Twin,
+        channel: [u8; 32],
+        new: PeerView,
     ) -> Option<SessionId> {
-        let known = self.live.get_mut(peer)?;
-        let old = std::mem::replace(&mut known.view.session, session);
-        known.view.address = address;
-        known.view.outbound = new.outbound;
-        known.channel = new.channel;
+        let known = self.live.get_mut(&new.peer)?;
+        self.census.remove(&known.view);
+        let since = known.view.since;
+        let (peer, session) = (new.peer, new.session);
+        let old = std::mem::replace(&mut known.view, PeerView { since, ..new }).session;
+        self.census.add(&known.view);
+        known.channel = channel;
         known.session_since = now;
         self.sessions.remove(&old);
-        self.sessions.insert(session, *peer);
+        self.sessions.insert(session, peer);
         Some(old)
+    }
+
+    /// Gives a peer another place.
+    pub(super) fn set_place(&mut self, peer: &NodeId, place: Place) {
+        let Some(known) = self.live.get_mut(peer) else { return };
+        self.census.remove(&known.view);
+        known.view.place = place;
+        self.census.add(&known.view);
     }
 
     pub(super) fn remove(&mut self, peer: &NodeId) -> Option<Peer> {
         let gone = self.live.remove(peer)?;
+        self.census.remove(&gone.view);
         self.sessions.remove(&gone.view.session);
         Some(gone)
     }
@@ -141,61 +159,5 @@ impl Peers {
     /// Whose connection this is.
     pub(super) fn of_session(&self, session: SessionId) -> Option<NodeId> {
         self.sessions.get(&session).copied()
-    }
-
-    fn ordinary(&self, outbound: bool) -> impl Iterator<Item = &Peer> {
-        self.live.values().filter(move |p| !p.view.reserved && p.view.outbound == outbound)
-    }
-
-    pub(super) fn inbound(&self) -> usize {
-        self.ordinary(false).count()
-    }
-
-    pub(super) fn outbound(&self) -> usize {
-        self.ordinary(true).count()
-    }
-
-    /// Ordinary peers of a direction in a neighbourhood.
-    pub(super) fn in_group(&self, outbound: bool, group: NetworkGroup) -> usize {
-        self.ordinary(outbound).filter(|p| p.view.address.group() == group).count()
-    }
-
-    /// Ordinary inbound peers with this address's IP.
-    pub(super) fn with_ip(&self, address: &Address) -> usize {
-        self.ordinary(false).filter(|p| p.view.address.ip() == address.ip()).count()
-    }
-
-    /// Reserved slots taken by validators that are not `peer`.
-    pub(super) fn validators_besides(
-        &self,
-        peer: &NodeId,
-        is: impl Fn(&PublicKey) -> bool,
-    ) -> usize {
-        let others = self.live.values().filter(|p| p.view.reserved && p.view.peer != *peer);
-        others.filter(|p| p.view.validator.as_ref().is_some_and(&is)).count()
-    }
-
-    /// Who makes room for an inbound newcomer from `group`: the newest unprotected peer of the
-    /// most crowded neighbourhood, if that is more crowded than the newcomer's own. Those who
-    /// have been here longest and those with the best latency are protected, so that an attacker
-    /// must outlast or outrun them (Bitcoin `eviction.cpp`; attack row 21).
-    pub(super) fn victim(&self, group: NetworkGroup) -> Option<NodeId> {
-        let mut candidates: Vec<&Peer> = self.ordinary(false).collect();
-        candidates.sort_by_key(|p| (p.view.since, p.view.peer));
-        candidates.drain(..EVICTION_PROTECTED.min(candidates.len()));
-        candidates.sort_by_key(|p| (p.latency.unwrap_or(Millis::MAX), p.view.since, p.view.peer));
-        let measured = candidates.iter().take_while(|p| p.latency.is_some()).count();
-        candidates.drain(..EVICTION_PROTECTED.min(measured));
-        let mut crowds: BTreeMap<NetworkGroup, usize> = BTreeMap::new();
-        for peer in &candidates {
-            let crowd = crowds.entry(peer.view.address.group()).or_insert(0);
-            *crowd = crowd.saturating_add(1);
-        }
-        let (most, count) = crowds.iter().max_by_key(|(_, count)| **count)?;
-        if *count <= self.in_group(false, group) {
-            return None;
-        }
-        let crowd = candidates.iter().filter(|p| p.view.address.group() == *most);
-        crowd.max_by_key(|p| (p.view.since, p.view.peer)).map(|p| p.view.peer)
     }
 }

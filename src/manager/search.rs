@@ -45,7 +45,9 @@ impl Manager {
         if self.phase != Phase::Running || now < self.starts {
             return;
         }
-        let missing = self.dial_targets(now, DialPurpose::Persistent, out)
+        // Anchors come first: whoever made us restart did not know of them.
+        let missing = self.dial_anchors(now, out)
+            | self.dial_targets(now, DialPurpose::Persistent, out)
             | self.dial_validators(now, out)
             | self.dial_anybody(now, out)
             | (self.is_lonely() && self.dial_targets(now, DialPurpose::Bootstrap, out));
@@ -57,7 +59,7 @@ impl Manager {
     }
 
     fn ordinary(&self) -> usize {
-        self.peers.inbound().saturating_add(self.peers.outbound())
+        self.peers.census().inbound().saturating_add(self.peers.census().outbound())
     }
 
     /// Whether there are fewer peers, of any kind, than the node needs to live well.
@@ -66,20 +68,21 @@ impl Manager {
     }
 
     /// How many more ordinary peers should be dialled.
-    fn missing_outbound(&self) -> usize {
+    pub(super) fn missing_outbound(&self) -> usize {
         let below = self.config.min_peers.saturating_sub(self.ordinary());
-        let wished = self.config.wished_outbound.max(self.peers.outbound().saturating_add(below));
+        let wished =
+            self.config.wished_outbound.max(self.peers.census().outbound().saturating_add(below));
         let dialling = self.dialler.in_flight().filter(|(_, attempt)| {
             matches!(attempt.purpose, DialPurpose::Ordinary | DialPurpose::Bootstrap)
         });
-        let taken = self.peers.outbound().saturating_add(dialling.count());
+        let taken = self.peers.census().outbound().saturating_add(dialling.count());
         wished.min(self.outbound_max()).saturating_sub(taken)
     }
 
     /// Whether records of more nodes would be of use.
     pub(super) fn wants_peers(&self) -> bool {
         self.is_lonely()
-            || self.peers.outbound() < self.config.wished_outbound.min(self.outbound_max())
+            || self.peers.census().outbound() < self.config.wished_outbound.min(self.outbound_max())
             || self.missing_validators().next().is_some()
     }
 
@@ -87,8 +90,7 @@ impl Manager {
     fn missing_validators(&self) -> impl Iterator<Item = PublicKey> {
         let own = self.identity.validator.filter(|own| self.validators.contains(own));
         self.validators.iter().copied().filter(move |key| {
-            own.is_some_and(|own| own != *key)
-                && !self.peers.iter().any(|peer| peer.view.validator == Some(*key))
+            own.is_some_and(|own| own != *key) && !self.peers.census().has_validator(key)
         })
     }
 
@@ -144,7 +146,7 @@ impl Manager {
         may.then(|| self.place_of(entry))
     }
 
-    fn place_of(&self, entry: &BookEntry) -> Place {
+    pub(super) fn place_of(&self, entry: &BookEntry) -> Place {
         Place {
             address: entry.address,
             expected: entry.peer,
@@ -153,29 +155,44 @@ impl Manager {
         }
     }
 
-    /// Dials random entries of the book; whether more ordinary peers are missing.
+    /// Dials random entries of the book, for everything or for blocks alone; whether more peers
+    /// are missing.
     fn dial_anybody(&mut self, now: Time, out: &mut Vec<Action>) -> bool {
-        let missing = self.missing_outbound();
-        for _ in 0..missing {
+        let full = std::iter::repeat_n(DialPurpose::Ordinary, self.missing_outbound());
+        let blocks_only = std::iter::repeat_n(DialPurpose::BlocksOnly, self.missing_blocks_only());
+        for purpose in full.chain(blocks_only) {
             if !self.has_room() {
                 break;
             }
             let mut rng = self.rng.clone();
-            let drawn = self.book.draw(&mut rng, |entry| self.is_wanted(now, entry));
+            let drawn = self.book.draw(&mut rng, |entry| {
+                let fits = purpose != DialPurpose::BlocksOnly || !self.is_colleague(entry);
+                fits && self.is_wanted(now, entry)
+            });
             let place = drawn.map(|entry| self.place_of(entry));
             self.rng = rng;
             let Some(place) = place else { break };
-            self.dial(now, place, DialPurpose::Ordinary, out);
+            self.dial(now, place, purpose, out);
         }
-        self.peers.outbound() < self.config.wished_outbound.min(self.outbound_max())
+        let blocks_only = self.peers.census().of(super::Place::BlocksOnly);
+        self.peers.census().outbound() < self.config.wished_outbound.min(self.outbound_max())
             || self.ordinary() < self.config.min_peers
+            || blocks_only < self.config.blocks_only_outbound
+    }
+
+    /// Whether a validator of the set is said to be there: the overlay wants all of it.
+    fn is_colleague(&self, entry: &BookEntry) -> bool {
+        let record = entry.peer.and_then(|peer| self.book.record(&peer));
+        let validator = record.and_then(crate::record::VerifiedRecord::validator);
+        validator.is_some_and(|key| self.validators.contains(&key))
     }
 
     /// Whether a book entry may be dialled now and would be allowed to stay.
     fn is_wanted(&self, now: Time, entry: &BookEntry) -> bool {
-        let group = entry.address.group();
-        let dialling = self.dialler.in_flight().filter(|(_, a)| a.address.group() == group).count();
-        let of_group = self.peers.in_group(true, group).saturating_add(dialling);
+        let group = self.book.group_of(&entry.address);
+        let same = |address: &Address| self.book.group_of(address) == group;
+        let dialling = self.dialler.in_flight().filter(|(_, a)| same(&a.address)).count();
+        let of_group = self.peers.census().in_group(true, group).saturating_add(dialling);
         let place = self.place_of(entry);
         entry.next_dial <= now
             && entry.peer.is_none_or(|peer| {
@@ -185,19 +202,27 @@ impl Manager {
             })
             && (place.exempt || of_group < self.config.max_outbound_per_group)
             && (place.exempt || !self.bans.has_ip(entry.address.ip()))
-            && !self.peers.iter().any(|peer| peer.view.address == entry.address)
+            && !self.peers.census().has_address(&entry.address)
             && self.dialler.may_dial(now, &place)
     }
 
-    fn dial(&mut self, now: Time, place: Place, purpose: DialPurpose, out: &mut Vec<Action>) {
+    /// Dials, if it may be; whether it was.
+    pub(super) fn dial(
+        &mut self,
+        now: Time,
+        place: Place,
+        purpose: DialPurpose,
+        out: &mut Vec<Action>,
+    ) -> bool {
         if !self.has_room() || !self.dialler.may_dial(now, &place) || !self.dialler.rate.take(now) {
-            return;
+            return false;
         }
         let failures = self.book.get(&place.address).map_or(0, |entry| entry.failures);
         let next = now.plus(backoff(&self.config, &mut self.rng, failures));
         self.book.on_dialled(now, &place.address, next);
         let attempt = self.dialler.start(&self.config, now, place, purpose);
         let Place { address, expected, .. } = place;
-        out.push(Action::Dial { attempt, address, expected });
+        out.push(Action::Dial { attempt, link: purpose.link(), address, expected });
+        true
     }
 }

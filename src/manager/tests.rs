@@ -1,5 +1,9 @@
+mod anchors;
 mod arbitrary;
 mod attacks;
+mod crowd;
+mod eclipse;
+mod places;
 mod simulation;
 mod stories;
 mod world;

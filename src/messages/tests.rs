@@ -32,10 +32,10 @@ fn connection_messages_have_golden_bytes() {
                 key: PublicKey([1; 32]),
                 signature: Signature([2; 64]),
             }),
-            pace: Pace { rate_factor: 2, bytes_per_second: 1_000 },
+            pace: Pace { rate_factor: 2, bytes_per_second: 1_000, blocks_only: true },
         },
         &format!(
-            "0300000000000000612f310200000000000000aabb8db90a000000000000000000000000000000ffff01020304050001000000000000000100000000000000780200000000000000797a01{}{}0200e803000000000000",
+            "0300000000000000612f310200000000000000aabb8db90a000000000000000000000000000000ffff01020304050001000000000000000100000000000000780200000000000000797a01{}{}0200e80300000000000001",
             "01".repeat(32),
             "02".repeat(64)
         ),

@@ -20,6 +20,8 @@ pub struct PeerInfo {
     pub validator: Option<PublicKey>,
     /// Whether we dialled it.
     pub outbound: bool,
+    /// Whether the connection carries blocks and no other gossip ([`crate::messages::Pace`]).
+    pub blocks_only: bool,
 }
 
 /// A message as it came off a connection.
@@ -253,11 +255,13 @@ pub enum DropReason {
     NotOpened,
     /// A validator we have no connection to and no record of.
     ValidatorUnreachable,
+    /// On a connection that carries blocks and no other gossip.
+    BlocksOnly,
 }
 
 impl DropReason {
     /// All of them, in order.
-    pub const ALL: [DropReason; 27] = [
+    pub const ALL: [DropReason; 28] = [
         DropReason::UnknownPeer,
         DropReason::WrongKind,
         DropReason::TooLong,
@@ -285,6 +289,7 @@ impl DropReason {
         DropReason::NoRoute,
         DropReason::NotOpened,
         DropReason::ValidatorUnreachable,
+        DropReason::BlocksOnly,
     ];
 
     /// The label of the metric.
@@ -318,6 +323,7 @@ impl DropReason {
             DropReason::NoRoute => "no_route",
             DropReason::NotOpened => "not_opened",
             DropReason::ValidatorUnreachable => "validator_unreachable",
+            DropReason::BlocksOnly => "blocks_only",
         }
     }
 }

@@ -230,6 +230,12 @@ impl Relay {
         ranked.into_iter().take(count).map(|(.., slot)| slot).collect()
     }
 
+    /// Whether a connection for blocks does without it. Proposals and votes are for validators,
+    /// whatever else their connection carries.
+    pub(super) const fn is_withheld(kind: Kind) -> bool {
+        matches!(kind, Kind::Transaction | Kind::Custom | Kind::Routed)
+    }
+
     /// The peers that may be sent, told of or served messages of `kind` by us.
     pub(super) fn may_get(&self, kind: Kind) -> PeerSet {
         if kind.row().sender == Sender::Validator && !self.is_validator() {
@@ -238,6 +244,9 @@ impl Relay {
         match self.config.mode(kind) {
             None => PeerSet::default(),
             Some(RelayMode::ValidatorOnly) => self.peers.members.clone(),
+            Some(RelayMode::Flood | RelayMode::Selective) if Self::is_withheld(kind) => {
+                self.peers.full.clone()
+            }
             Some(RelayMode::Flood | RelayMode::Selective) => self.peers.connected.clone(),
         }
     }

@@ -111,6 +111,7 @@ impl Relay {
     pub(super) fn announce_recent(&mut self, now: Time, slot: PeerSlot, out: &mut Vec<Action>) {
         let again = self.config.gossip.reannounce_ms;
         let member = self.peers.members.contains(slot);
+        let full = self.peers.full.contains(slot);
         let mut allowed: BTreeMap<Kind, bool> = BTreeMap::new();
         let mut items: Vec<Item> = Vec::new();
         let Some(peer) = self.peers.get_mut(slot) else { return };
@@ -127,7 +128,9 @@ impl Relay {
             let Some(kind) = self.table.recent(skip).map(|entry| entry.kind) else {
                 if skip < SCAN { continue } else { break }
             };
-            let may = *allowed.entry(kind).or_insert_with(|| self.may_announce(kind, member));
+            let may = *allowed.entry(kind).or_insert_with(|| {
+                (full || !Self::is_withheld(kind)) && self.may_announce(kind, member)
+            });
             let mut to = PeerSet::one(slot);
             if may && let Some(entry) = self.table.recent(skip) {
                 entry.announce(now, &mut to, again);
@@ -156,6 +159,7 @@ impl Relay {
     ) {
         let Some(items) = self.read_inventory(Kind::Have, slot, body, out) else { return };
         let proven = self.peers.get(slot).is_some_and(|peer| peer.validator.is_some());
+        let blocks_only = !self.peers.full.contains(slot);
         let (member, own_role) = (self.peers.members.contains(slot), self.is_validator());
         let mut wants = Vec::new();
         for (kind, id) in items {
@@ -169,6 +173,10 @@ impl Relay {
                     self.drops.add(kind, DropReason::NotInSet);
                     continue;
                 }
+            }
+            if blocks_only && Self::is_withheld(kind) {
+                self.drops.add(kind, DropReason::BlocksOnly);
+                continue;
             }
             let entry = self.table.find(kind, &id);
             if entry.is_none() && self.table.came_as_another(kind, &id) {

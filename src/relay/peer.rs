@@ -55,6 +55,7 @@ pub(super) struct PeerState {
     pub(super) node: NodeId,
     pub(super) validator: Option<PublicKey>,
     pub(super) outbound: bool,
+    pub(super) blocks_only: bool,
     pub(super) score: i64,
     /// How many of the older messages were gone through for it since the last turn.
     pub(super) cursor: usize,
@@ -80,6 +81,7 @@ impl PeerState {
             node: info.peer,
             validator: info.validator,
             outbound: info.outbound,
+            blocks_only: info.blocks_only,
             score: 0,
             cursor: 0,
             asks: 0,
@@ -123,7 +125,8 @@ mod tests {
     /// Attack row 27: a duplicate flood is noticed, one fault for a bucketful.
     #[test]
     fn many_repeats_are_a_flood() {
-        let info = PeerInfo { peer: NodeId([1; 32]), validator: None, outbound: false };
+        let peer = NodeId([1; 32]);
+        let info = PeerInfo { peer, validator: None, outbound: false, blocks_only: false };
         let mut peer = PeerState::new(Time(0), &info, &RelayConfig::default());
         let floods = (0..2 * REPEATS + 2).filter(|_| peer.on_repeat(Time(0))).count();
         assert_eq!(floods, 2);

@@ -28,6 +28,8 @@ pub(super) struct Peers {
     free: BTreeSet<PeerSlot>,
     quarantined: PeerSet,
     pub(super) connected: PeerSet,
+    /// Connected peers that take more than blocks.
+    pub(super) full: PeerSet,
     /// Connected peers that proved a validator of the current set.
     pub(super) members: PeerSet,
     /// Connected peers in relay standing.
@@ -66,6 +68,9 @@ impl Peers {
         };
         self.by_node.insert(state.node, slot);
         self.connected.insert(slot);
+        if !state.blocks_only {
+            self.full.insert(slot);
+        }
         if member {
             self.members.insert(slot);
         }
@@ -78,7 +83,8 @@ impl Peers {
         if !self.connected.contains(slot) {
             return false;
         }
-        for set in [&mut self.connected, &mut self.members, &mut self.standing] {
+        let sets = [&mut self.connected, &mut self.full, &mut self.members, &mut self.standing];
+        for set in sets {
             set.remove(slot);
         }
         self.quarantined.insert(slot);

@@ -71,6 +71,10 @@ impl Relay {
             self.drops.add(kind, DropReason::TooLong);
             return self.penalise(slot, RelayFault::MalformedMessage, "too long", out);
         }
+        // A peer that was told so too late, or does not care: neither costs it anything.
+        if !self.peers.full.contains(slot) && Self::is_withheld(kind) {
+            return self.drops.add(kind, DropReason::BlocksOnly);
+        }
         if message.body.len() > self.body_max(kind) {
             return self.on_over_limit(now, kind, message.id);
         }

@@ -90,8 +90,8 @@ impl Relay {
         out: &mut Vec<Action>,
     ) -> bool {
         let Some(noise) = self.noise_keys.get(&to).copied() else { return false };
-        let connected = self.peers.connected.clone();
-        let via = self.best(&connected, self.config.routed.fanout, true);
+        let full = self.peers.full.clone();
+        let via = self.best(&full, self.config.routed.fanout, true);
         let message = Self::outgoing(kind, hops, topic, body);
         let inner = write_inner(&self.keypair, &self.network, &to, self.wall_at(now), &message);
         let mut ephemeral = Zeroizing::new([0u8; 32]);
@@ -222,7 +222,7 @@ impl Relay {
             // The next carrier could only drop it.
             return self.drops.add(Kind::Routed, DropReason::NoRoute);
         } else {
-            let mut others = self.peers.connected.clone();
+            let mut others = self.peers.full.clone();
             others.remove(slot);
             self.best(&others, self.config.routed.fanout, true)
         };

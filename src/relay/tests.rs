@@ -122,6 +122,10 @@ impl Network {
     }
 
     pub(super) fn link(&mut self, a: usize, b: usize) {
+        self.link_for(a, b, false);
+    }
+
+    pub(super) fn link_for(&mut self, a: usize, b: usize, blocks_only: bool) {
         if a == b || !self.links.insert((a.min(b), a.max(b))) {
             return;
         }
@@ -130,6 +134,7 @@ impl Network {
                 peer: keypair(other).node_id(),
                 validator: self.nodes[other].relay.validator,
                 outbound,
+                blocks_only,
             };
             let slot = self.step(own, |relay, now, out| relay.on_peer_up(now, info, out));
             assert!(slot.is_some());

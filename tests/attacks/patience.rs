@@ -9,7 +9,7 @@ use std::{
 use peerstage::{
     Inbound, Network, Transaction, Verdict,
     clock::Clock,
-    core::address::Address,
+    core::{address::Address, manager::ManagerConfig},
     testkit::run_virtual,
     transport::sim::{SimConfig, SimNetwork},
 };
@@ -56,6 +56,13 @@ fn a_thousand_slow_strangers_keep_nobody_out() {
         let node = node_at(&network, &clock, NODE, &[]).await;
         let there = node.listening()[0];
         let first = Script::new(settings(1), 1).first();
+        let mut honest = Vec::new();
+        for number in 2..12u8 {
+            let ip = IpAddr::V4(Ipv4Addr::new(44, number, 1, 1));
+            honest.push(node_at(&network, &clock, ip, &[]).await);
+        }
+        // A node waits for a random while before its first dial: that is nobody's attack.
+        tokio::time::sleep(Duration::from_millis(ManagerConfig::default().start_spread)).await;
         let mut strangers = Vec::new();
         for number in 0..1_000u32 {
             let [_, _, high, low] = number.to_be_bytes();
@@ -80,10 +87,9 @@ fn a_thousand_slow_strangers_keep_nobody_out() {
                 began.elapsed()
             }));
         }
-        for number in 2..12u8 {
+        for honest in honest {
             let began = Instant::now();
-            let ip = IpAddr::V4(Ipv4Addr::new(44, number, 1, 1));
-            let honest = node_at(&network, &clock, ip, &[there]).await;
+            honest.connect(there.to_string().parse().unwrap()).await.unwrap();
             honest.ready(1).await.unwrap();
             assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
             honest.shutdown().await;

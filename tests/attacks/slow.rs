@@ -73,7 +73,7 @@ fn a_peer_that_sips_holds_no_sender_up() {
         let raw = Raw::dial_over(&from, node.listening()[0]).await;
         let mut hostile = Hostile::shake_hands(raw, ATTACKER).await;
         let mut hello = hostile::hello(ATTACKER, clock.now());
-        hello.pace = Pace { rate_factor: 1, bytes_per_second: 1 };
+        hello.pace = Pace { rate_factor: 1, bytes_per_second: 1, blocks_only: false };
         assert!(hostile.send(Kind::Hello, &codec::encode(&hello).unwrap()).await);
         let attacker = key(ATTACKER).node_id();
         node::arrival(&mut events, attacker).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use peerstage::{
     Block, Transaction, What,
-    core::reason::CloseReason,
+    core::{config::Config, reason::CloseReason},
     testkit::{
         cluster::{Cluster, World},
         run_virtual,
@@ -122,8 +122,14 @@ fn a_flood_of_valid_transactions_slows_no_vote_and_hardly_anything_else() {
     run_virtual(72, |seed| async move {
         let lines = vec![(1, Bandwidth::symmetric_mbit(100))];
         let config = SimConfig { lines, ..SimConfig::default() };
-        let mut cluster =
-            Cluster::new(World::simulated(seed, config), seed).with_validators(FLOODERS.start);
+        // Each passes everything to every other: nobody is content with fewer peers.
+        let everybody = |_, config: &mut Config| {
+            config.network.min_peers = (NODES - 1) as u32;
+            config.network.blocks_only_peers = 0;
+        };
+        let mut cluster = Cluster::new(World::simulated(seed, config), seed)
+            .with_validators(FLOODERS.start)
+            .configured(everybody);
         cluster.start(NODES).await.unwrap();
         cluster.until_met(NODES - 1, Duration::from_secs(60)).await.expect("everybody meets");
         let honest: Vec<usize> = (1..FLOODERS.start).collect();

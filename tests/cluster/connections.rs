@@ -153,11 +153,10 @@ fn a_dial_that_is_given_up_is_shown_once() {
         let place = format!("24.1.0.1:{PORT}");
         let hole = network.host("24.1.0.1".parse().unwrap());
         let mut hole = hole.listen(place.parse().unwrap()).await.unwrap();
-        let held = tokio::task::spawn_local(async move { hole.accept().await });
         let silent = Keypair::from_seed(&[8; 32]).node_id();
         let mut events = alice.subscribe();
         alice.connect(format!("{silent}@{place}").parse().unwrap()).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let held = hole.accept().await.unwrap();
         alice.ban(silent, "a test", None).await.unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
         let mut shown = Vec::new();

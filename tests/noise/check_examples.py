@@ -35,7 +35,7 @@ def hello():
     return {
         "agent": "a/1", "record": b"\xaa\xbb", "height": 702861, "observed": ("1.2.3.4", 5), "metadata": [("x", "yz")],
         "validator": signed.session_proof(VALIDATOR, NETWORK, NODE_ID, b"\x03" * 32),
-        "rate_factor": 2, "bytes_per_second": 1_000,
+        "rate_factor": 2, "bytes_per_second": 1_000, "blocks_only": True,
     }
 
 
@@ -53,7 +53,7 @@ def encoded_examples():
         ("response header: id 1, busy", RESPONSE_HEADER, {"id": 1, "status": "busy"}),
         ("routed header to 32 bytes 04, hops 1", ROUTED_HEADER, {"receiver": b"\x04" * 32, "hops": 1}),
         ("hello: agent `a/1`, record aa bb, height 702861, observed 1.2.3.4:5, metadata `x`: `yz`, "
-         "validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second", HELLO, hello()),
+         "validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second, blocks only", HELLO, hello()),
     ]
 
 

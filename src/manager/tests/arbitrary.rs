@@ -1,5 +1,7 @@
 //! Whatever happens in whatever order, limits hold and nothing panics.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::super::*;
@@ -12,6 +14,7 @@ enum Input {
     Established { session: u64, peer: u64, place: u64, attempt: Option<u64>, validator: bool },
     Closed { session: u64, reason: u8, by_remote: bool, retry_after: u64 },
     DialFailed { attempt: u64 },
+    Felt { attempt: u64, peer: u64 },
     Records { from: u64, of: u64, place: u64 },
     Asked { from: u64, count: u8 },
     Banned { peer: u64, until: u64 },
@@ -48,6 +51,7 @@ fn input() -> impl Strategy<Value = Input> {
             }
         ),
         number().prop_map(|attempt| Input::DialFailed { attempt }),
+        (number(), 0..12u64).prop_map(|(attempt, peer)| Input::Felt { attempt, peer }),
         (0..12u64, 0..12u64, place.clone()).prop_map(|(from, of, place)| Input::Records {
             from,
             of,
@@ -80,6 +84,7 @@ fn feed(m: &mut Manager, now: Time, input: Input, out: &mut Vec<Action>) {
                 channel: [session as u8; 32],
                 record: Some(verified(peer, &[far(place)])),
                 validator: validator.then(|| keypair(peer).public()),
+                blocks_only: place % 4 == 0,
             };
             m.on_established(now, SessionId(session), established, out);
         }
@@ -90,6 +95,7 @@ fn feed(m: &mut Manager, now: Time, input: Input, out: &mut Vec<Action>) {
         Input::DialFailed { attempt } => {
             m.on_dial_failed(now, DialId(attempt), DialFailure::Refused, out);
         }
+        Input::Felt { attempt, peer } => m.on_felt(now, DialId(attempt), node(peer), out),
         Input::Records { from, of, place } => {
             let record = verified(of, &[far(place)]).signed().clone();
             m.on_records(now, &node(from), vec![record], out);

@@ -1,5 +1,7 @@
 //! Rows of the attack table.
 
+use std::net::IpAddr;
+
 use super::super::*;
 use super::stories::{Story, address, dials, far, node, verified};
 use crate::record::{
@@ -198,27 +200,33 @@ fn offered_addresses_trickle_into_the_book() {
     assert!(story.manager.book().len() - before <= 64, "{}", story.manager.book().len());
 }
 
-/// Attack row 20: of a hundred nodes in one /16, two get outbound slots.
+/// Attack row 20: of the nodes in one IPv4 /16, and of those in one IPv6 /32, two get outbound
+/// slots.
 #[test]
 fn one_neighbourhood_gets_two_outbound_slots() {
-    let mut story = Story::new(ManagerConfig { max_inbound_per_group: 0, ..Default::default() });
-    let records: Vec<_> = (0..32u64)
-        .map(|n| verified(n + 1, &[Address::new(IpAddr::from([66, 6, n as u8, 1]), 9)]))
-        .map(|record: VerifiedRecord| record.signed().clone())
-        .collect();
-    story.manager.restore(NOW, [], records);
-    let mut orders = story.pass(2_000);
-    for _ in 0..100 {
-        for (attempt, there) in dials(&orders) {
-            let IpAddr::V4(ip) = there.ip() else { panic!("IPv4") };
-            let peer = u64::from(ip.octets()[2]) + 1;
-            let session = story.session();
-            let established = Story::established(peer, there, Direction::Outbound(attempt));
-            story.does(|m, now, out| m.on_established(now, session, established, out));
+    let v4 = |n: u64| IpAddr::from([66, 6, n as u8, 1]);
+    let v6 = |n: u64| IpAddr::from([0x2a01, 0x4f8, n as u16, 0, 0, 0, 0, 1]);
+    for ip in [v4 as fn(u64) -> IpAddr, v6] {
+        let mut story =
+            Story::new(ManagerConfig { max_inbound_per_group: 0, ..Default::default() });
+        let records: Vec<_> = (1..=32u64)
+            .map(|n| verified(n, &[Address::new(ip(n), 9)]))
+            .map(|record: VerifiedRecord| record.signed().clone())
+            .collect();
+        story.manager.restore(NOW, [], records);
+        let mut orders = story.pass(2_000);
+        for _ in 0..100 {
+            for (attempt, there) in dials(&orders) {
+                let peer = (1..=32).find(|n| ip(*n) == there.ip()).unwrap();
+                let session = story.session();
+                let established = Story::established(peer, there, Direction::Outbound(attempt));
+                story.does(|m, now, out| m.on_established(now, session, established, out));
+            }
+            orders = story.pass(1_000);
         }
-        orders = story.pass(1_000);
+        let status = story.manager.status();
+        assert_eq!(status.outbound + status.blocks_only, 2);
     }
-    assert_eq!(story.manager.status().outbound, 2);
 }
 
 /// Attack row 21: the 8 honest peers that were here first, and 8 fast ones, outlast ten thousand

@@ -1,5 +1,7 @@
 //! One manager, step by step.
 
+use std::net::IpAddr;
+
 use super::super::*;
 use crate::record::{
     ValidatorBinding, VerifiedRecord,
@@ -75,6 +77,7 @@ impl Story {
             channel: [0; 32],
             record,
             validator: None,
+            blocks_only: false,
         }
     }
 
@@ -151,7 +154,7 @@ fn a_named_node_is_dialled_until_it_answers() {
     let established = Story::established(1, there, Direction::Outbound(attempt));
     story.does(|m, now, out| m.on_established(now, session, established, out));
     assert!(story.has(1));
-    assert!(story.manager.peer(&node(1)).unwrap().reserved);
+    assert!(story.manager.peer(&node(1)).unwrap().place.is_reserved());
     assert!(story.out.iter().any(|a| matches!(a, Action::PersistAddress(_))));
     assert!(story.out.iter().any(|a| matches!(a, Action::PersistRecord(_))));
     assert!(story.out.iter().any(|a| matches!(a, Action::RequestPeers { .. })));
@@ -271,13 +274,20 @@ fn persistent_peers_and_validators_have_slots_of_their_own() {
     story.comes(21, far(30));
     assert!(story.has(21));
     story.does(|m, now, out| m.set_validators(now, BTreeSet::new(), out));
-    assert!(!story.manager.peer(&node(11)).unwrap().reserved, "no longer, but not thrown out");
+    assert!(
+        !story.manager.peer(&node(11)).unwrap().place.is_reserved(),
+        "no longer, but not thrown out"
+    );
 }
 
 #[test]
 fn a_validator_dials_every_validator_it_knows() {
-    let mut story =
-        Story::new(ManagerConfig { wished_outbound: 0, min_peers: 0, ..Default::default() });
+    let mut story = Story::new(ManagerConfig {
+        wished_outbound: 0,
+        min_peers: 0,
+        blocks_only_outbound: 0,
+        ..Default::default()
+    });
     let validators: BTreeSet<_> = (1_000..1_005).map(|n| keypair(n).public()).collect();
     let records = (1..=4u64).map(|number| {
         let key = keypair(number);

@@ -1,16 +1,16 @@
 //! A network of managers without IO: links with random latency, in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{RngExt, SeedableRng};
 
-use super::super::*;
-use crate::{
-    identity::Keypair,
-    record::{
-        VerifiedRecord,
-        tests::{NET, NOW, keypair, signed},
-    },
+use super::{
+    super::*,
+    places::{alias_of, fresh, manager, place, public_place},
+};
+use crate::record::{
+    LIFE_MAX, VerifiedRecord,
+    tests::{NOW, keypair},
 };
 
 pub(super) struct Node {
@@ -18,13 +18,16 @@ pub(super) struct Node {
     pub(super) address: Address,
     pub(super) id: NodeId,
     record: VerifiedRecord,
-    alive: bool,
+    pub(super) alive: bool,
+    /// When it wants to be woken, as the world knows it.
+    wake: Option<Time>,
 }
 
 /// A connection; side 0 dialled. What a side is to hear comes in order.
 struct Link {
     nodes: [usize; 2],
     attempt: DialId,
+    kind: LinkKind,
     up: [bool; 2],
     closed: [bool; 2],
     last: [Time; 2],
@@ -49,28 +52,17 @@ pub(super) struct World {
     latency_max: Millis,
     rng: ChaCha8Rng,
     links: BTreeMap<u64, Link>,
+    dialled: BTreeMap<(usize, DialId), u64>,
+    by_address: BTreeMap<Address, usize>,
+    by_id: BTreeMap<NodeId, usize>,
+    timers: BTreeSet<(Time, usize)>,
+    place: fn(usize) -> Address,
     queue: BTreeMap<(Time, u64), What>,
     counter: u64,
     /// Every attempt: when, from whom, to whom.
     pub(super) dials: Vec<(Time, usize, Address)>,
     pub(super) downs: Vec<(usize, Closure)>,
     pub(super) penalties: usize,
-}
-
-pub(super) fn place(number: usize) -> Address {
-    Address::new(IpAddr::from([127, 0, 0, 1]), 20_000 + u16::try_from(number).unwrap())
-}
-
-/// A second address of the node at the first.
-pub(super) fn alias(address: Address) -> Address {
-    Address::new(address.ip(), address.port() + 10_000)
-}
-
-pub(super) fn manager(key: &Keypair, config: &ManagerConfig, seed: u64) -> Manager {
-    let identity = ManagerIdentity { node: key.node_id(), network: NET, validator: None };
-    let mut bytes = key.node_id().0;
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    Manager::new(identity, config.clone(), bytes)
 }
 
 impl World {
@@ -81,6 +73,11 @@ impl World {
             latency_max,
             rng: ChaCha8Rng::seed_from_u64(seed),
             links: BTreeMap::new(),
+            dialled: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            place,
             queue: BTreeMap::new(),
             counter: 0,
             dials: Vec::new(),
@@ -89,14 +86,22 @@ impl World {
         }
     }
 
+    /// A world where every node has a public address in a neighbourhood of its own.
+    pub(super) fn public(seed: u64, latency_max: Millis) -> Self {
+        World { place: public_place, ..World::new(seed, latency_max) }
+    }
+
     pub(super) fn add(&mut self, config: &ManagerConfig, seed: u64, signed_at: Time) -> usize {
         let number = self.nodes.len();
         let key = keypair(number as u64);
-        let address = place(number);
-        let record = signed(&key, &[address], signed_at).verify(&NET, self.now).unwrap();
+        let address = (self.place)(number);
+        let record = fresh(&key, address, signed_at);
         let mut manager = manager(&key, config, seed);
         manager.on_listening(self.now, address);
-        self.nodes.push(Node { manager, address, id: key.node_id(), record, alive: true });
+        let id = key.node_id();
+        self.by_address.insert(address, number);
+        self.by_id.insert(id, number);
+        self.nodes.push(Node { manager, address, id, record, alive: true, wake: None });
         number
     }
 
@@ -111,7 +116,28 @@ impl World {
     ) {
         let mut out = Vec::new();
         input(&mut self.nodes[node].manager, self.now, &mut out);
+        self.set_timer(node);
         out.into_iter().for_each(|action| self.perform(node, action));
+    }
+
+    fn set_timer(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let wake = node.manager.deadline().filter(|_| node.alive);
+        if wake != node.wake {
+            if let Some(old) = std::mem::replace(&mut node.wake, wake) {
+                self.timers.remove(&(old, number));
+            }
+            self.timers.extend(wake.map(|at| (at, number)));
+        }
+    }
+
+    /// A node's process ends without a word.
+    pub(super) fn kill(&mut self, node: usize) {
+        self.nodes[node].alive = false;
+        self.set_timer(node);
+        for (id, side) in self.ends_of(node) {
+            self.end(id, side, Closure::local(CloseReason::ConnectionLost));
+        }
     }
 
     /// The machine is replaced by a new one that knows what the old one would have kept; its
@@ -122,17 +148,15 @@ impl World {
         for (id, side) in self.ends_of(node) {
             self.end(id, side, Closure::local(CloseReason::ConnectionLost));
         }
-        let entries: Vec<_> = old.book().entries().filter(|e| e.is_verified()).cloned().collect();
-        let records: Vec<_> = self
-            .nodes
-            .iter()
-            .filter(|n| old.book().was_met(&n.id))
-            .map(|n| n.record.signed().clone())
-            .collect();
+        let entries: Vec<_> = old.book().entries().cloned().collect();
         let (now, address) = (self.now, self.nodes[node].address);
+        self.nodes[node].record = fresh(&key, address, now);
+        self.nodes[node].alive = true;
         let manager = &mut self.nodes[node].manager;
+        manager.set_book(Some(old.book().salt()), Arc::default());
         manager.on_listening(now, address);
-        manager.restore(now, entries, records);
+        manager.restore(now, entries, []);
+        manager.restore_anchors(old.anchors().to_vec());
     }
 
     fn ends_of(&self, node: usize) -> Vec<(u64, usize)> {
@@ -146,8 +170,7 @@ impl World {
     /// Runs until `end`.
     pub(super) fn run(&mut self, end: Time) {
         loop {
-            let timer = self.nodes.iter().enumerate().filter(|(_, n)| n.alive);
-            let timer = timer.filter_map(|(i, n)| Some((n.manager.deadline()?, i))).min();
+            let timer = self.timers.first().copied();
             let event = self.queue.keys().next().copied();
             let next = earliest(timer.map(|(at, _)| at), event.map(|(at, _)| at));
             let Some(next) = next.filter(|next| *next <= end) else { break };
@@ -182,8 +205,8 @@ impl World {
             }
             What::Link(id, side, event) => (id, side, event),
         };
-        let link = self.links.get_mut(&id).unwrap();
-        if link.closed[side] {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.closed[side] || !self.nodes[link.nodes[side]].alive {
             return;
         }
         let (node, other) = (link.nodes[side], link.nodes[1 - side]);
@@ -191,11 +214,23 @@ impl World {
         let from = self.nodes[other].id;
         match event {
             Event::Arrive => {
-                let address = Address::new(IpAddr::from([127, 0, 0, 1]), 1 + (id % 9_999) as u16);
+                let address = Address::new(self.nodes[other].address.ip(), 1 + (id % 9_999) as u16);
                 self.tell(node, |m, now, out| m.on_inbound_attempt(now, session, address, out));
+            }
+            // Nothing but a handshake: this side is content, the other hears that it is over.
+            Event::Up if link.kind == LinkKind::Feeler => {
+                if side == 0 {
+                    self.tell(node, |m, now, out| m.on_felt(now, attempt, from, out));
+                    self.end(id, 0, Closure::local(CloseReason::ConnectionLost));
+                }
             }
             Event::Up => {
                 link.up[side] = true;
+                let blocks_only = link.kind == LinkKind::BlocksOnly;
+                if self.now.since(self.nodes[other].record.record().issued) > LIFE_MAX / 2 {
+                    let key = keypair(other as u64);
+                    self.nodes[other].record = fresh(&key, self.nodes[other].address, self.now);
+                }
                 let established = Established {
                     peer: from,
                     address: self.nodes[other].address,
@@ -203,13 +238,18 @@ impl World {
                     channel: *blake3::hash(&id.to_le_bytes()).as_bytes(),
                     record: Some(self.nodes[other].record.clone()),
                     validator: None,
+                    blocks_only,
                 };
                 self.tell(node, |m, now, out| m.on_established(now, session, established, out));
             }
             Event::Closed(closure) => {
                 link.closed[side] = true;
+                let was_up = link.up[0];
+                if link.closed[1 - side] {
+                    self.forget(id);
+                }
                 let failure = DialFailure::Handshake(closure.reason);
-                if side == 0 && !link.up[0] {
+                if side == 0 && !was_up {
                     self.tell(node, |m, now, out| m.on_dial_failed(now, attempt, failure, out));
                 } else {
                     self.tell(node, |m, now, out| m.on_closed(now, session, closure, out));
@@ -226,8 +266,14 @@ impl World {
 
     /// This side ends a link; the other side hears of it.
     fn end(&mut self, id: u64, side: usize, closure: Closure) {
-        let link = self.links.get_mut(&id).unwrap();
-        if !std::mem::replace(&mut link.closed[side], true) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.closed[side] {
+            return;
+        }
+        link.closed[side] = true;
+        if link.closed[1 - side] {
+            self.forget(id);
+        } else {
             let by_remote = closure.reason != CloseReason::ConnectionLost;
             self.schedule(What::Link(
                 id,
@@ -237,16 +283,22 @@ impl World {
         }
     }
 
+    fn forget(&mut self, id: u64) {
+        if let Some(link) = self.links.remove(&id) {
+            self.dialled.remove(&(link.nodes[0], link.attempt));
+        }
+    }
+
     fn link_of(&self, node: usize, peer: &NodeId) -> Option<(u64, usize)> {
         let session = self.nodes[node].manager.peer(peer)?.session;
         Some((session.0 / 2, (session.0 % 2) as usize))
     }
 
-    fn dial(&mut self, node: usize, attempt: DialId, address: Address) {
+    fn dial(&mut self, node: usize, attempt: DialId, kind: LinkKind, address: Address) {
         self.dials.push((self.now, node, address));
-        let answers = |n: &Node| n.alive && (n.address == address || alias(n.address) == address);
-        let target = self.nodes.iter().position(answers);
-        let Some(target) = target else {
+        let known =
+            self.by_address.get(&address).or_else(|| self.by_address.get(&alias_of(address)));
+        let Some(target) = known.copied().filter(|target| self.nodes[*target].alive) else {
             return self.schedule(What::DialFailed(node, attempt, DialFailure::Refused));
         };
         self.counter += 1;
@@ -254,21 +306,21 @@ impl World {
         let link = Link {
             nodes: [node, target],
             attempt,
+            kind,
             up: [false; 2],
             closed: [false; 2],
             last: [self.now; 2],
         };
         self.links.insert(id, link);
+        self.dialled.insert((node, attempt), id);
         self.schedule(What::Link(id, 1, Event::Arrive));
     }
 
     fn perform(&mut self, node: usize, action: Action) {
         match action {
-            Action::Dial { attempt, address, .. } => self.dial(node, attempt, address),
+            Action::Dial { attempt, link, address, .. } => self.dial(node, attempt, link, address),
             Action::CancelDial { attempt, .. } => {
-                let found =
-                    self.links.iter().find(|(_, l)| l.nodes[0] == node && l.attempt == attempt);
-                if let Some(id) = found.map(|(id, _)| *id) {
+                if let Some(id) = self.dialled.get(&(node, attempt)).copied() {
                     self.end(id, 0, Closure::remote(CloseReason::Unspecified, 0));
                 }
             }
@@ -307,12 +359,17 @@ impl World {
 
     /// How many nodes can be reached from node 0.
     pub(super) fn reached(&self) -> usize {
-        let mut seen = BTreeSet::from([self.nodes[0].id]);
-        let mut open = vec![0];
+        self.reached_from(0)
+    }
+
+    /// How many nodes can be reached from a node.
+    pub(super) fn reached_from(&self, node: usize) -> usize {
+        let mut seen = BTreeSet::from([self.nodes[node].id]);
+        let mut open = vec![node];
         while let Some(node) = open.pop() {
             for peer in self.nodes[node].manager.peers() {
                 if seen.insert(peer.peer) {
-                    open.push(self.nodes.iter().position(|n| n.id == peer.peer).unwrap());
+                    open.push(self.by_id[&peer.peer]);
                 }
             }
         }

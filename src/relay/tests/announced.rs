@@ -76,7 +76,12 @@ fn what_is_here_is_not_asked_for_as_another_kind() {
 fn sealed(to: usize) -> Outgoing {
     let (node, mut out) = (keypair(to), Vec::new());
     let mut sender = Relay::new(RelayConfig::default(), NET, keypair(9), None, [4; 32]);
-    let carrier = PeerInfo { peer: keypair(8).node_id(), validator: None, outbound: true };
+    let carrier = PeerInfo {
+        peer: keypair(8).node_id(),
+        validator: None,
+        outbound: true,
+        blocks_only: false,
+    };
     sender.on_peer_up(START, carrier, &mut out);
     sender.on_record(node.node_id(), crate::sealed::public_of(&node.noise_secret()));
     sender.on_wall(START, START);

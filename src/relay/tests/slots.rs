@@ -13,7 +13,12 @@ fn relay() -> Relay {
 }
 
 fn up(relay: &mut Relay, n: usize, out: &mut Vec<Action>) -> PeerSlot {
-    let info = PeerInfo { peer: keypair(n).node_id(), validator: None, outbound: false };
+    let info = PeerInfo {
+        peer: keypair(n).node_id(),
+        validator: None,
+        outbound: false,
+        blocks_only: false,
+    };
     relay.on_peer_up(START, info, out).unwrap()
 }
 
@@ -36,7 +41,12 @@ fn the_lowest_free_slot_is_given_and_a_left_one_only_after_it_was_cleared() {
 #[test]
 fn we_are_no_peer_and_who_comes_back_gets_another_slot() {
     let (mut relay, mut out) = (relay(), Vec::new());
-    let own = PeerInfo { peer: keypair(0).node_id(), validator: None, outbound: true };
+    let own = PeerInfo {
+        peer: keypair(0).node_id(),
+        validator: None,
+        outbound: true,
+        blocks_only: false,
+    };
     assert_eq!(relay.on_peer_up(START, own, &mut out), None);
     let first = up(&mut relay, 1, &mut out);
     let second = up(&mut relay, 1, &mut out);
@@ -155,4 +165,45 @@ fn a_kept_body_is_copied_once_and_a_duplicate_never() {
 #[test]
 fn an_order_is_small() {
     assert!(size_of::<Action>() <= 144, "{}", size_of::<Action>());
+}
+
+/// 0 and 1 exchange blocks and nothing else; 1 and 2 everything.
+#[test]
+fn a_connection_for_blocks_carries_nothing_else() {
+    let mut net = Network::new(3, 0, 1);
+    net.link_for(0, 1, true);
+    net.link(1, 2);
+    net.run(500);
+    let everywhere =
+        [0, 2].map(|origin| (origin, net.broadcast(origin, Kind::Block, &[origin as u8]).id));
+    let mut elsewhere = Vec::new();
+    for kind in [Kind::Transaction, Kind::Custom] {
+        assert!(net.broadcast(0, kind, b"from 0").sent.is_empty(), "{kind:?}");
+        elsewhere.push(net.broadcast(2, kind, b"from 2").id);
+    }
+    net.run(10_000);
+    everywhere.into_iter().for_each(|(origin, id)| net.assert_everywhere_once(origin, id));
+    for id in elsewhere {
+        assert_eq!((net.times(1, id), net.times(0, id)), (1, 0), "not beyond 1");
+    }
+    assert!(net.nodes[0].delivered.iter().all(|message| message.kind == Kind::Block));
+    assert_eq!((net.penalties.as_slice(), net.told_in_vain), (&[][..], 0));
+}
+
+/// The two greetings cross: what comes all the same is dropped and costs nothing, and what is
+/// announced is not asked for.
+#[test]
+fn what_comes_over_a_connection_for_blocks_all_the_same_costs_nothing() {
+    let mut net = Network::new(2, 0, 1);
+    net.nodes[1].hostile = true;
+    net.link_for(0, 1, true);
+    let body = Bytes::from_static(b"a transaction");
+    net.transmit(1, 0, Relay::outgoing(Kind::Transaction, 0, Topic(0), &body));
+    let id = MessageId::of(Kind::Transaction, Topic(0), b"another");
+    let body = inventory::write(&[(Kind::Transaction, id)]);
+    net.transmit(1, 0, Outgoing { kind: Kind::Have, header: crate::header::Header::EMPTY, body });
+    net.run(10_000);
+    assert_eq!(net.counts.get(&DropReason::BlocksOnly), Some(&2));
+    assert!(net.nodes[0].delivered.is_empty() && net.nodes[1].heard.is_empty());
+    assert_eq!(net.penalties, []);
 }

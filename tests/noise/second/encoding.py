@@ -124,6 +124,17 @@ class Option:
         return self.inner.decode(reader) if tag else None
 
 
+class Boolean:
+    def encode(self, value):
+        return b"\1" if value else b"\0"
+
+    def decode(self, reader):
+        (tag,) = reader.take(1)
+        if tag > 1:
+            raise Malformed(f"boolean {tag}")
+        return tag == 1
+
+
 class Enumeration:
     def __init__(self, *names):
         self.names = names

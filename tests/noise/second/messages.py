@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .blake3 import blake3
-from .encoding import (ADDRESS, ID, KEY, PROOF, SIGNATURE, TIME, U8, U16, U32, U64, Bytes, Enumeration, Listing, Malformed,
+from .encoding import (ADDRESS, ID, KEY, PROOF, SIGNATURE, TIME, U8, U16, U32, U64, Boolean, Bytes, Enumeration, Listing, Malformed,
                        Option, Pair, Structure, Text, decode)
 
 CONSENSUS, BLOCKS, CONTROL, TRANSACTIONS, BULK = range(5)
@@ -21,6 +21,7 @@ HELLO = Structure(
     validator=Option(PROOF),
     rate_factor=U16,
     bytes_per_second=U64,
+    blocks_only=Boolean(),
 )
 RECORD = Structure(
     public_key=KEY,

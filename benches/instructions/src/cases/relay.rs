@@ -22,7 +22,7 @@ fn relay() -> (Relay, Vec<PeerSlot>) {
         (1..=PEERS as u8).map(|n| Keypair::from_seed(&[n; 32]).node_id()).collect();
     let (mut out, mut slots) = (Vec::new(), Vec::new());
     for peer in peers {
-        let info = PeerInfo { peer, validator: None, outbound: true };
+        let info = PeerInfo { peer, validator: None, outbound: true, blocks_only: false };
         slots.extend(relay.on_peer_up(NOW, info, &mut out));
         relay.on_score(peer, 80_000, true);
     }

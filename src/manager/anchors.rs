@@ -1,0 +1,201 @@
+//! Anchors and feelers: what a restart begins with, and how new addresses are tried.
+//!
+//! The peers we exchange nothing but blocks with are the anchors: nobody learns of them, so an
+//! attacker that ends this process can't have taken their places beforehand, and they are dialled
+//! before anybody else when it is back (Heilman et al. 2015, countermeasure 5). A feeler is a
+//! handshake and nothing more; it takes no place here or there.
+
+use super::{
+    Action, Anchor, DialFailure, DialId, Manager, Place, SWEEP_INTERVAL,
+    config::ANCHOR_ATTEMPTS,
+    dialler::{DialPurpose, jittered},
+};
+use crate::{
+    book::{BookChange, BookEntry},
+    identity::NodeId,
+    time::Time,
+};
+
+/// The anchors of this run and of the one before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Anchors {
+    /// What the store knows.
+    kept: Vec<Anchor>,
+    /// Those of the run before that were not reached yet, with how often they were dialled.
+    waiting: Vec<(Anchor, u32)>,
+}
+
+/// Counts of feelers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeelerCounts {
+    /// Attempts.
+    pub dialled: u64,
+    /// Of these, the ones that somebody answered.
+    pub answered: u64,
+}
+
+impl Manager {
+    /// Before the start: the anchors that the store has kept.
+    pub fn restore_anchors(&mut self, anchors: impl IntoIterator<Item = Anchor>) {
+        let most = self.config.anchors;
+        self.anchors.kept = anchors.into_iter().take(most).collect();
+        self.anchors.waiting = self.anchors.kept.iter().map(|anchor| (*anchor, 0)).collect();
+    }
+
+    /// The anchors that a restart would begin with.
+    #[must_use]
+    pub fn anchors(&self) -> &[Anchor] {
+        &self.anchors.kept
+    }
+
+    /// Dials the anchors of the run before; whether one is still to be reached.
+    pub(super) fn dial_anchors(&mut self, now: Time, out: &mut Vec<Action>) -> bool {
+        let waiting = std::mem::take(&mut self.anchors.waiting);
+        for (anchor, attempts) in waiting {
+            let Anchor { address, peer } = anchor;
+            let mut again = attempts;
+            let hopeless = attempts >= ANCHOR_ATTEMPTS && !self.dialler.is_expected(&peer);
+            if hopeless || self.peers.contains(&peer) || self.bans.has_peer(now, &peer) {
+                continue;
+            }
+            let due = self.book.get(&address).is_none_or(|entry| entry.next_dial <= now);
+            if due && attempts < ANCHOR_ATTEMPTS {
+                let exempt = self.book.is_exempt(address);
+                let place = super::dialler::Place {
+                    address,
+                    expected: Some(peer),
+                    stranger: false,
+                    exempt,
+                };
+                if self.dial(now, place, DialPurpose::Anchor, out) {
+                    again = again.saturating_add(1);
+                }
+            }
+            self.anchors.waiting.push((anchor, again));
+        }
+        !self.anchors.waiting.is_empty()
+    }
+
+    /// How many more peers should be dialled to exchange nothing but blocks with.
+    pub(super) fn missing_blocks_only(&self) -> usize {
+        let dialling = self.dialler.in_flight().filter(|(_, attempt)| {
+            matches!(attempt.purpose, DialPurpose::BlocksOnly | DialPurpose::Anchor)
+        });
+        let idle = self.anchors.waiting.iter().filter(|(a, _)| !self.dialler.is_expected(&a.peer));
+        let taken = self.peers.census().of(Place::BlocksOnly);
+        let taken = taken.saturating_add(dialling.count()).saturating_add(idle.count());
+        self.config.blocks_only_outbound.saturating_sub(taken)
+    }
+
+    /// The peers there are now become the anchors; with fewer, earlier ones stay.
+    pub(super) fn note_anchors(&mut self, out: &mut Vec<Action>) {
+        let present = self.peers.iter().filter(|peer| peer.view.place == Place::BlocksOnly);
+        let mut oldest: Vec<(Time, Anchor)> = present
+            .map(|p| (p.view.since, Anchor { address: p.view.address, peer: p.view.peer }))
+            .collect();
+        oldest.sort_by_key(|(since, anchor)| (*since, anchor.peer));
+        let mut kept: Vec<Anchor> = oldest.into_iter().map(|(_, anchor)| anchor).collect();
+        for earlier in &self.anchors.kept {
+            if kept.iter().all(|anchor| anchor.peer != earlier.peer) {
+                kept.push(*earlier);
+            }
+        }
+        kept.truncate(self.config.anchors);
+        self.keep_anchors(kept, out);
+    }
+
+    /// An anchor that was banned is none.
+    pub(super) fn drop_anchor(&mut self, peer: &NodeId, out: &mut Vec<Action>) {
+        let kept = self.anchors.kept.iter().filter(|anchor| anchor.peer != *peer);
+        let kept = kept.copied().collect();
+        self.keep_anchors(kept, out);
+    }
+
+    fn keep_anchors(&mut self, kept: Vec<Anchor>, out: &mut Vec<Action>) {
+        if kept != self.anchors.kept {
+            self.anchors.kept = kept;
+            out.push(Action::PersistAnchors(self.anchors.kept.clone()));
+        }
+    }
+
+    /// Sends a feeler if there is something to find out: first whether a tried address still
+    /// answers whose place another one waits for, then whether a random new one does. Only while
+    /// enough peers are there: until then every dial finds out as much.
+    pub(super) fn send_feeler(&mut self, now: Time, out: &mut Vec<Action>) {
+        let interval = self.config.feeler_interval;
+        self.next_feeler = if interval == 0 {
+            Time::NEVER
+        } else {
+            now.plus(jittered(&self.config, &mut self.rng, interval).max(1))
+        };
+        let under_way = self.dialler.in_flight().any(|(_, a)| a.purpose == DialPurpose::Feeler);
+        if interval == 0 || under_way || self.missing_outbound() > 0 {
+            return;
+        }
+        let tests = self.book.tests(now);
+        for view in self.peers.iter().map(|peer| &peer.view).filter(|view| view.outbound) {
+            if tests.contains(&view.address) {
+                self.book.on_seen(now, &view.address, &view.peer);
+            }
+        }
+        let mut rng = self.rng.clone();
+        // One that can't be dialled now holds up no other: it may be so for hours.
+        let mut occupants = tests.iter().filter_map(|address| self.book.get(address));
+        let entry = occupants
+            .find(|entry| self.may_feel(now, entry))
+            .or_else(|| self.book.draw_new(&mut rng, |entry| self.may_feel(now, entry)));
+        let place = entry.map(|entry| self.place_of(entry));
+        self.rng = rng;
+        if let Some(place) = place
+            && self.dial(now, place, DialPurpose::Feeler, out)
+        {
+            self.feelers.dialled = self.feelers.dialled.saturating_add(1);
+        }
+        self.persist_book(out);
+    }
+
+    fn may_feel(&self, now: Time, entry: &BookEntry) -> bool {
+        entry.next_dial <= now
+            && entry.peer.is_none_or(|peer| {
+                peer != self.identity.node
+                    && !self.peers.contains(&peer)
+                    && !self.bans.has_peer(now, &peer)
+            })
+            && !self.peers.census().has_address(&entry.address)
+            && self.dialler.may_dial(now, &self.place_of(entry))
+    }
+
+    /// A feeler was answered, by this node.
+    pub fn on_felt(&mut self, now: Time, attempt: DialId, peer: NodeId, out: &mut Vec<Action>) {
+        let Some(attempt) = self.dialler.finish(attempt) else { return };
+        if self.check_answer(now, &attempt, peer, out) {
+            self.feelers.answered = self.feelers.answered.saturating_add(1);
+        }
+        self.look_for_peers(now, out);
+    }
+
+    /// The store is told what the book has learnt.
+    pub(super) fn persist_book(&mut self, out: &mut Vec<Action>) {
+        out.extend(self.book.take_changes().into_iter().map(|change| match change {
+            BookChange::Keep(entry) => Action::PersistAddress(entry),
+            BookChange::Forget(address) => Action::ForgetAddress(address),
+        }));
+    }
+
+    /// What is due now and then: ends bans, forgets dead records, tells the store the rest.
+    pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.next_sweep = now.plus(SWEEP_INTERVAL);
+        self.bans.expire(now);
+        let dead = self.book.forget_expired(now);
+        out.extend(dead.into_iter().map(Action::ForgetRecord));
+        self.persist_book(out);
+    }
+
+    /// An attempt at an anchor ended without it.
+    pub(super) fn after_anchor(&mut self, peer: &NodeId, failure: &DialFailure) {
+        // Somebody else is there: the anchor has moved or is gone.
+        if matches!(failure, DialFailure::UnexpectedIdentity(_) | DialFailure::SelfConnection) {
+            self.anchors.waiting.retain(|(anchor, _)| anchor.peer != *peer);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What others decide about peers: the operator, the chain's validator set, the scoring.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{Action, Manager, PeerView, Place, Target, dialler::DialPurpose};
+use crate::{
+    address::Address,
+    identity::{NodeId, PublicKey},
+    reason::CloseReason,
+    time::Time,
+};
+
+impl Manager {
+    /// The validator set changed.
+    pub fn set_validators(
+        &mut self,
+        now: Time,
+        validators: BTreeSet<PublicKey>,
+        out: &mut Vec<Action>,
+    ) {
+        self.validators = validators;
+        self.reassign_slots();
+        self.look_for_peers(now, out);
+    }
+
+    /// The operator wants this node for a peer, always. False if too many were named.
+    pub fn connect(&mut self, now: Time, target: Target, out: &mut Vec<Action>) -> bool {
+        let Target { address, expected } = target;
+        let added = self.dialler.add_target(now, address, expected, DialPurpose::Persistent);
+        self.reassign_slots();
+        self.look_for_peers(now, out);
+        added
+    }
+
+    /// The operator wants this peer gone. It may come back by itself; we don't dial it for a
+    /// while, and only if the configuration or the book names it. False if it is not connected.
+    pub fn disconnect(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) -> bool {
+        self.dialler.dismiss(peer);
+        let address = self.peers.get(peer).map(|p| p.view.address);
+        self.postpone(peer, address, now.plus(self.config.disconnect_pause));
+        self.cancel_dials(peer, CloseReason::Requested, out);
+        let was_there = self.close_peer(now, peer, CloseReason::Requested, out);
+        self.look_for_peers(now, out);
+        was_there
+    }
+
+    /// The scoring or the operator has banned a node.
+    pub fn on_banned(&mut self, now: Time, peer: NodeId, until: Time, out: &mut Vec<Action>) {
+        if until <= now {
+            return;
+        }
+        let address = self.peers.get(&peer).map(|p| p.view.address);
+        let ip = address.filter(|a| !self.book.is_exempt(*a)).map(|a| a.ip());
+        self.ban(peer, until, ip);
+        self.postpone(&peer, address, until);
+        self.drop_anchor(&peer, out);
+        self.cancel_dials(&peer, CloseReason::Banned, out);
+        self.close_peer(now, &peer, CloseReason::Banned, out);
+        self.look_for_peers(now, out);
+    }
+
+    /// A ban read from the store, with the IP it was seen at.
+    pub fn ban(&mut self, peer: NodeId, until: Time, ip: Option<IpAddr>) {
+        self.bans.add(peer, until, ip);
+    }
+
+    /// A ban was lifted or is over.
+    pub fn on_unbanned(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) {
+        self.bans.remove(peer);
+        self.book.readmit(now, peer);
+        self.dialler.readmit(now, peer);
+        self.look_for_peers(now, out);
+    }
+
+    /// Neither the book nor the operator's list leads us there before `until`.
+    pub(super) fn postpone(&mut self, peer: &NodeId, address: Option<Address>, until: Time) {
+        self.book.postpone(peer, address, until);
+        self.dialler.postpone(peer, until);
+    }
+
+    pub(super) fn cancel_dials(
+        &mut self,
+        peer: &NodeId,
+        reason: CloseReason,
+        out: &mut Vec<Action>,
+    ) {
+        for (attempt, _) in self.dialler.take(|a| a.expected.as_ref() == Some(peer)) {
+            out.push(Action::CancelDial { attempt, reason });
+        }
+    }
+
+    /// Decides anew who has a reserved place.
+    pub(super) fn reassign_slots(&mut self) {
+        let everybody: Vec<PeerView> = self.peers.iter().map(|p| p.view.clone()).collect();
+        for view in everybody {
+            let place = self.place_for(&view);
+            self.peers.set_place(&view.peer, place);
+        }
+    }
+
+    /// The place of a peer: persistent; or of a proven validator of the set while there are
+    /// places for them; else an ordinary one.
+    pub(super) fn place_for(&self, view: &PeerView) -> Place {
+        if self.dialler.is_persistent(&view.peer) {
+            return Place::Persistent;
+        }
+        let has = self.peers.get(&view.peer).is_some_and(|p| p.view.place == Place::Validator);
+        let taken = self.peers.census().of(Place::Validator).saturating_sub(usize::from(has));
+        let proven = view.validator.is_some_and(|key| self.validators.contains(&key));
+        match (view.outbound, view.blocks_only) {
+            _ if proven && taken < self.config.validator_slots => Place::Validator,
+            (true, true) => Place::BlocksOnly,
+            (true, false) => Place::Outbound,
+            (false, _) => Place::Inbound,
+        }
+    }
+}
