@@ -21,7 +21,8 @@ use crate::{
 pub(super) struct Anchors {
     /// What the store knows.
     kept: Vec<Anchor>,
-    /// Those of the run before that were not reached yet, with how often they were dialled.
+    /// Those of the run before that were not reached yet, with how often that failed while others
+    /// were reached.
     waiting: Vec<(Anchor, u32)>,
 }
 
@@ -53,7 +54,6 @@ impl Manager {
         let waiting = std::mem::take(&mut self.anchors.waiting);
         for (anchor, attempts) in waiting {
             let Anchor { address, peer } = anchor;
-            let mut again = attempts;
             let hopeless = attempts >= ANCHOR_ATTEMPTS && !self.dialler.is_expected(&peer);
             if hopeless || self.peers.contains(&peer) || self.bans.has_peer(now, &peer) {
                 continue;
@@ -67,11 +67,9 @@ impl Manager {
                     stranger: false,
                     exempt,
                 };
-                if self.dial(now, place, DialPurpose::Anchor, out) {
-                    again = again.saturating_add(1);
-                }
+                self.dial(now, place, DialPurpose::Anchor, out);
             }
-            self.anchors.waiting.push((anchor, again));
+            self.anchors.waiting.push((anchor, attempts));
         }
         !self.anchors.waiting.is_empty()
     }
@@ -191,8 +189,16 @@ impl Manager {
         self.persist_book(out);
     }
 
-    /// An attempt at an anchor ended without it.
+    /// An attempt at an anchor ended without it. While nobody is reached, or our own machine is in
+    /// trouble, that says nothing about the anchor: whoever cuts the line during a restart must
+    /// not make us forget.
     pub(super) fn after_anchor(&mut self, peer: &NodeId, failure: &DialFailure) {
+        let online = self.peers.len() > 0 && !matches!(failure, DialFailure::Local);
+        if let Some((_, attempts)) =
+            self.anchors.waiting.iter_mut().find(|(anchor, _)| online && anchor.peer == *peer)
+        {
+            *attempts = attempts.saturating_add(1);
+        }
         // Somebody else is there: the anchor has moved or is gone.
         if matches!(failure, DialFailure::UnexpectedIdentity(_) | DialFailure::SelfConnection) {
             self.anchors.waiting.retain(|(anchor, _)| anchor.peer != *peer);

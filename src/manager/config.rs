@@ -25,7 +25,7 @@ pub const EVICTION_PROTECTED_NOVEL: usize = 4;
 /// How long a peer that dialled us is not evicted, ms: time to ask for other nodes and to hear of
 /// some, when hundreds come at once. Whoever finds no room is told of some at once.
 pub const EVICTION_GRACE: Millis = 5_000;
-/// Times an anchor is dialled after the start before its place is given to another.
+/// Times an anchor is dialled in vain, while others are reached, before its place is another's.
 pub const ANCHOR_ATTEMPTS: u32 = 3;
 /// The least time between two attempts at one node or address, ms: at most 2 SYN/s (attack row
 /// 50); a second leaves room for the jitter of clocks.

@@ -47,7 +47,8 @@ impl Peers {
             let crowd = crowds.entry(peer.view.group).or_insert(0);
             *crowd = crowd.saturating_add(1);
         }
-        let (most, count) = crowds.iter().max_by_key(|(_, count)| **count)?;
+        // Among equal crowds the secret key picks, or low-numbered neighbourhoods were never picked.
+        let (most, count) = crowds.iter().max_by_key(|(of, count)| (**count, rank(key, of)))?;
         if *count <= self.census().in_group(false, group) {
             return None;
         }
@@ -75,11 +76,15 @@ fn protect_groups(candidates: &mut Vec<&Peer>, key: &[u8; 32]) {
             *known = peer;
         }
     }
-    let rank = |group: &NetworkGroup| *blake3::keyed_hash(key, &group.0).as_bytes();
     let mut ranked: Vec<([u8; 32], NodeId)> =
-        oldest.iter().map(|(group, peer)| (rank(group), peer.view.peer)).collect();
+        oldest.iter().map(|(group, peer)| (rank(key, group), peer.view.peer)).collect();
     ranked.sort_unstable();
     let safe: BTreeSet<NodeId> =
         ranked.into_iter().take(EVICTION_PROTECTED_GROUPS).map(|(_, peer)| peer).collect();
     candidates.retain(|peer| !safe.contains(&peer.view.peer));
+}
+
+/// An order of neighbourhoods that nobody can know.
+fn rank(key: &[u8; 32], group: &NetworkGroup) -> [u8; 32] {
+    *blake3::keyed_hash(key, &group.0).as_bytes()
 }

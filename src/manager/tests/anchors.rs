@@ -90,25 +90,48 @@ fn anchors_are_dialled_first_after_a_restart() {
     assert!(first[..2].iter().all(|(_, link, _)| *link == LinkKind::BlocksOnly));
 }
 
-/// An anchor that does not answer is tried three times; then its place is another's.
-#[test]
-fn an_anchor_that_is_gone_makes_room() {
-    let mut story =
-        Story::new(ManagerConfig { wished_outbound: 0, min_peers: 0, ..Default::default() });
-    story.manager.restore_anchors([Anchor { address: far(1), peer: node(1) }]);
-    story.does(|m, now, out| m.set_validators(now, BTreeSet::new(), out));
+/// A node whose one anchor never answers: how often it is dialled in ten minutes.
+fn in_vain(story: &mut Story, failure: DialFailure) -> usize {
     let mut orders = std::mem::take(&mut story.out);
+    story.does(|m, now, out| m.set_validators(now, BTreeSet::new(), out));
+    orders.append(&mut story.out);
     let mut attempts = 0;
     for _ in 0..600 {
         for (attempt, there) in dials(&orders) {
             assert_eq!(there, far(1));
             attempts += 1;
-            story.does(|m, now, out| m.on_dial_failed(now, attempt, DialFailure::Timeout, out));
+            story.does(|m, now, out| m.on_dial_failed(now, attempt, failure, out));
         }
         orders = story.pass(1_000);
     }
-    assert_eq!(attempts, 3);
     assert_eq!(story.manager.anchors().len(), 1, "kept until another takes its place");
+    attempts
+}
+
+fn with_one_anchor() -> Story {
+    let mut story =
+        Story::new(ManagerConfig { wished_outbound: 0, min_peers: 0, ..Default::default() });
+    story.manager.restore_anchors([Anchor { address: far(1), peer: node(1) }]);
+    story
+}
+
+/// An anchor that does not answer while others are reached is tried three times; then its place
+/// is another's.
+#[test]
+fn an_anchor_that_is_gone_makes_room() {
+    let mut story = with_one_anchor();
+    story.comes(100, far(100));
+    assert_eq!(in_vain(&mut story, DialFailure::Timeout), 3);
+}
+
+/// Whoever cuts the line during a restart does not make us forget whom we trusted before it, nor
+/// does a machine that is short of descriptors.
+#[test]
+fn an_anchor_is_not_given_up_while_nobody_is_reached() {
+    assert!(in_vain(&mut with_one_anchor(), DialFailure::Unreachable) > 3);
+    let mut story = with_one_anchor();
+    story.comes(100, far(100));
+    assert!(in_vain(&mut story, DialFailure::Local) > 3);
 }
 
 /// A feeler takes no place; who answers it is in the tried table from then on.
