@@ -25,7 +25,7 @@ USER 10001:10001
 WORKDIR /var/lib/peerstage
 VOLUME /var/lib/peerstage
 # Peers; metrics and health.
-EXPOSE 30400 9464
+EXPOSE 30400 30400/udp 9464
 # Said here and not in the configuration, so that `docker exec NODE peerstage peers` finds the
 # admin socket too.
 ENV PEERSTAGE_NODE__DATA_DIR=/var/lib/peerstage

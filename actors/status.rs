@@ -104,6 +104,8 @@ pub struct PeerInfo {
     pub peer: NodeId,
     /// Where.
     pub address: Address,
+    /// What carries the connection: `tcp` or `quic`.
+    pub transport: String,
     /// Its network group: /16, /32 or autonomous system.
     pub group: String,
     /// Its place: `inbound`, `outbound`, `blocks_only`, `persistent`, `validator`.
@@ -118,7 +120,7 @@ pub struct PeerInfo {
     pub agent: String,
     /// What its operator says about it.
     pub metadata: BTreeMap<String, String>,
-    /// The Noise suite of the connection.
+    /// The Noise suite of the connection, or the key agreement of QUIC's TLS.
     pub suite: String,
     /// Since when.
     pub connected: Time,

@@ -1,21 +1,34 @@
-//! Where a node can be reached, and which neighbourhood an address belongs to.
+//! Where a node can be reached and how, and which neighbourhood an address belongs to.
 //!
 //! # Security
 //! Provided: IPv4 addresses written as IPv6 (`::ffff:1.2.3.4`) are the same address, so a ban or
 //! a limit can't be evaded by spelling; addresses no stranger can be reached at are recognised.
 //! Not provided: knowledge of which addresses one operator owns beyond the group.
 
+mod host;
+mod multiaddr;
+mod transport;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
     str::FromStr,
 };
 
 use serde::{Deserialize, Serialize};
 
-/// An IP address and a port, in canonical form: an IPv4-mapped IPv6 address becomes IPv4.
+pub use host::{HOST_NAME_MAX, Host, LABEL_MAX, ParseHostError};
+pub use multiaddr::{Multiaddr, ParseMultiaddrError};
+pub use transport::{ParseTransportError, TransportKind};
+
+/// An IP address, a port and a transport, in canonical form: an IPv4-mapped IPv6 address becomes
+/// IPv4. Ordered by IP, then port, then transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address(SocketAddr);
+pub struct Address {
+    socket: SocketAddr,
+    transport: TransportKind,
+}
 
 /// A neighbourhood of the network that one party can cheaply own: the /16 of an IPv4 address,
 /// the /32 of an IPv6 address (Heilman et al. 2015, section 5), or an autonomous system.
@@ -34,42 +47,71 @@ impl NetworkGroup {
     }
 }
 
-/// An address as it travels: 16 bytes of IPv6 (IPv4 mapped, RFC 4291 section 2.5.5.2) and a port.
+/// An address as it travels: 16 bytes of IPv6 (IPv4 mapped, RFC 4291 section 2.5.5.2), a port
+/// and the transport's number.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct WireAddress {
     ip: [u8; 16],
     port: u16,
+    transport: TransportKind,
 }
 
 impl Address {
-    /// The canonical form of a socket address.
+    /// The canonical form of an address over TCP.
     #[must_use]
     pub fn new(ip: IpAddr, port: u16) -> Self {
-        Address(SocketAddr::new(ip.to_canonical(), port))
+        let socket = SocketAddr::new(ip.to_canonical(), port);
+        Address { socket, transport: TransportKind::Tcp }
+    }
+
+    /// The same machine and port over another transport.
+    #[must_use]
+    pub fn over(self, transport: TransportKind) -> Self {
+        Address { transport, ..self }
+    }
+
+    /// Every address there can be of one machine.
+    #[must_use]
+    pub fn every_of(ip: IpAddr) -> RangeInclusive<Self> {
+        let last = TransportKind::Unknown(u8::MAX);
+        Address::new(ip, 0)..=Address::new(ip, u16::MAX).over(last)
     }
 
     /// The IP address.
     #[must_use]
     pub fn ip(&self) -> IpAddr {
-        self.0.ip()
+        self.socket.ip()
     }
 
     /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.0.port()
+        self.socket.port()
     }
 
-    /// As the standard library writes it.
+    /// How bytes get there.
+    #[must_use]
+    pub fn transport(&self) -> TransportKind {
+        self.transport
+    }
+
+    /// As the standard library writes it, without the transport.
     #[must_use]
     pub fn socket(&self) -> SocketAddr {
-        self.0
+        self.socket
+    }
+
+    /// In full, for people and for other nodes' configurations.
+    #[must_use]
+    pub fn multiaddr(&self, id: Option<crate::identity::NodeId>) -> Multiaddr {
+        let (host, port, transport) = (Host::Ip(self.ip()), self.port(), self.transport);
+        Multiaddr { host, port, transport, id }
     }
 
     /// The neighbourhood this address belongs to.
     #[must_use]
     pub fn group(&self) -> NetworkGroup {
-        match self.0.ip() {
+        match self.socket.ip() {
             IpAddr::V4(ip) => {
                 let [a, b, _, _] = ip.octets();
                 NetworkGroup([4, a, b, 0, 0])
@@ -81,12 +123,13 @@ impl Address {
         }
     }
 
-    /// Whether anything could ever listen there: a port, and neither unspecified, multicast nor
-    /// broadcast.
+    /// Whether anything could ever listen there: a transport that we know, a port, and neither
+    /// unspecified, multicast nor broadcast.
     #[must_use]
     pub fn is_dialable(&self) -> bool {
-        let ip = self.0.ip();
+        let ip = self.socket.ip();
         self.port() != 0
+            && !matches!(self.transport, TransportKind::Unknown(_))
             && !ip.is_unspecified()
             && !ip.is_multicast()
             && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
@@ -97,7 +140,7 @@ impl Address {
     #[must_use]
     pub fn is_routable(&self) -> bool {
         self.is_dialable()
-            && match self.0.ip() {
+            && match self.socket.ip() {
                 IpAddr::V4(ip) => routable_v4(ip),
                 IpAddr::V6(ip) => routable_v6(ip),
             }
@@ -133,36 +176,63 @@ impl From<SocketAddr> for Address {
     }
 }
 
+/// `IP:PORT` for TCP, in full for the others.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.transport {
+            TransportKind::Tcp => self.socket.fmt(f),
+            _ => self.multiaddr(None).fmt(f),
+        }
     }
 }
 
 /// Why a text is not an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected IP:PORT, for example 203.0.113.7:30400 or [2001:db8::1]:30400")]
-pub struct ParseAddressError;
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseAddressError {
+    /// Neither form.
+    #[error(
+        "expected IP:PORT or /ip4/IP/udp/PORT/quic, for example 203.0.113.7:30400, \
+         [2001:db8::1]:30400 or /ip4/203.0.113.7/udp/30400/quic"
+    )]
+    Form,
+    /// It begins with a slash and is wrong further on.
+    #[error(transparent)]
+    Multiaddr(#[from] ParseMultiaddrError),
+    /// A name or a node id, where a bare address is expected.
+    #[error("expected an IP address and a port here, without a name or a node id")]
+    NotBare,
+}
 
+/// `IP:PORT`, which is over TCP, or in full.
 impl FromStr for Address {
     type Err = ParseAddressError;
 
     fn from_str(text: &str) -> Result<Self, ParseAddressError> {
-        text.parse::<SocketAddr>().map(Address::from).map_err(|_| ParseAddressError)
+        if !text.starts_with('/') {
+            let socket = text.parse::<SocketAddr>();
+            return socket.map(Address::from).map_err(|_| ParseAddressError::Form);
+        }
+        match text.parse::<Multiaddr>()? {
+            Multiaddr { host: Host::Ip(ip), port, transport, id: None } => {
+                Ok(Address::new(ip, port).over(transport))
+            }
+            _ => Err(ParseAddressError::NotBare),
+        }
     }
 }
 
-/// Text in readable formats (configuration, JSON), 18 bytes on the wire.
+/// Text in readable formats (configuration, JSON), 19 bytes on the wire.
 impl Serialize for Address {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             return serializer.collect_str(self);
         }
-        let ip = match self.0.ip() {
+        let ip = match self.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
         };
-        WireAddress { ip: ip.octets(), port: self.port() }.serialize(serializer)
+        let (port, transport) = (self.port(), self.transport);
+        WireAddress { ip: ip.octets(), port, transport }.serialize(serializer)
     }
 }
 
@@ -173,7 +243,8 @@ impl<'de> Deserialize<'de> for Address {
             return text.parse().map_err(serde::de::Error::custom);
         }
         let wire = WireAddress::deserialize(deserializer)?;
-        Ok(Address::new(IpAddr::V6(Ipv6Addr::from(wire.ip)), wire.port))
+        let ip = IpAddr::V6(Ipv6Addr::from(wire.ip));
+        Ok(Address::new(ip, wire.port).over(wire.transport))
     }
 }
 
@@ -252,9 +323,33 @@ mod tests {
 
     #[test]
     fn addresses_print_and_parse_back() {
-        for text in ["203.0.113.7:30400", "[2a01::1]:9"] {
+        for text in ["203.0.113.7:30400", "[2a01::1]:9", "/ip4/203.0.113.7/udp/30400/quic"] {
             assert_eq!(address(text).to_string(), text);
         }
-        assert_eq!("nonsense".parse::<Address>(), Err(ParseAddressError));
+        assert_eq!(address("/ip4/203.0.113.7/tcp/30400"), address("203.0.113.7:30400"));
+        assert_eq!("nonsense".parse::<Address>(), Err(ParseAddressError::Form));
+        let named = "/dns/a.example/tcp/5".parse::<Address>();
+        assert_eq!(named, Err(ParseAddressError::NotBare));
+    }
+
+    #[test]
+    fn the_transport_is_a_part_of_the_address_and_not_of_the_group() {
+        let (tcp, quic) = (address("9.8.7.6:1"), address("/ip4/9.8.7.6/udp/1/quic"));
+        assert_ne!(tcp, quic);
+        assert_eq!(tcp.over(TransportKind::Quic), quic);
+        assert_eq!(tcp.group(), quic.group());
+        let all = Address::every_of(tcp.ip());
+        assert!(all.contains(&quic) && all.contains(&address("/ip4/9.8.7.6/udp/65535/quic")));
+        assert!(!all.contains(&address("9.8.7.7:0")));
+    }
+
+    /// A record of a later version names transports that this one does not know.
+    #[test]
+    fn an_unknown_transport_is_kept_and_never_dialled() {
+        let later = address("9.8.7.6:1").over(TransportKind::Unknown(7));
+        let bytes = crate::codec::encode(&later).unwrap();
+        assert_eq!(bytes.len(), 19);
+        assert_eq!(crate::codec::decode_canonical::<Address>(&bytes, 19).unwrap(), later);
+        assert!(!later.is_dialable());
     }
 }

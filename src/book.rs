@@ -153,19 +153,21 @@ impl Book {
     }
 
     /// Puts back what a store kept. Limits hold here too: of two that belong to one place the
-    /// first stays.
+    /// first stays, and the store is told to forget the other.
     pub fn restore(&mut self, mut entry: BookEntry) {
-        if self.entries.contains_key(&entry.address) || !self.is_usable(entry.address) {
+        let address = entry.address;
+        if self.entries.contains_key(&address) {
             return;
         }
         if entry.tried && self.tables.at(self.cell_of(&entry)).is_some() {
             entry.tried = false;
         }
-        if self.tables.at(self.cell_of(&entry)).is_none() {
-            let address = entry.address;
-            self.insert(entry);
-            self.changed.remove(&address);
+        if !self.is_usable(address) || self.tables.at(self.cell_of(&entry)).is_some() {
+            self.changed.insert(address);
+            return;
         }
+        self.insert(entry);
+        self.changed.remove(&address);
     }
 
     /// What changed since this was last called, for the store.
@@ -205,7 +207,7 @@ impl Book {
     }
 
     fn of_ip(&self, ip: IpAddr) -> usize {
-        self.entries.range(Address::new(ip, 0)..=Address::new(ip, u16::MAX)).count()
+        self.entries.range(Address::every_of(ip)).count()
     }
 
     fn share_is_used(&self, source: Source) -> bool {

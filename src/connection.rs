@@ -9,14 +9,18 @@
 //! message and then trickles is cut off (row 5); pings are answered within their own rate only.
 //! Not provided: encryption ([`crate::noise`]), and any judgement of what messages say.
 
+mod action;
+
+pub use action::{Action, End, Terms, Violation};
+
 use crate::{
     codec,
     frame::{Assembler, FrameError, Message},
-    identity::{NetworkId, NodeId, PublicKey, Purpose},
-    kinds::{KINDS, Kind, Sender},
+    identity::{PublicKey, Purpose},
+    kinds::{KINDS, Kind, Lane, Sender},
     lanes::plain,
     messages::{
-        Disconnect, Hello, Outgoing, Ping, RequestHeader, ResponseHeader, RoutedHeader, Topic,
+        Disconnect, Hello, Ping, RequestHeader, ResponseHeader, RoutedHeader, Topic,
         validator_proof_message,
     },
     rate::{SLOWEST_BYTES_PER_SECOND, TokenBucket},
@@ -30,101 +34,12 @@ const BURST_TOLERANCE: u32 = 2;
 const RECORDS_BURST: u32 = 40_000;
 /// See [`RECORDS_BURST`]. Honest senders fill records, so this is 40 times what one needs.
 const RECORDS_PER_SECOND: u32 = 20_000;
+/// A read of a lane's stream below this counts as a record, bytes: more than a vote on its own.
+const TINY_READ: usize = 512;
 /// How long an unfinished message may take before its speed is looked at (attack row 5).
 const TRICKLE_GRACE_MS: Millis = 10_000;
 /// How often a node that reads slowly pings within the time that an answer may take.
 const PINGS_A_TIMEOUT: Millis = 3;
-
-/// What is fixed for the life of a connection.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// The chain's network.
-    pub network: NetworkId,
-    /// Who the other side proved to be.
-    pub remote: NodeId,
-    /// The hash of this connection's handshake.
-    pub handshake_hash: [u8; 32],
-    /// Time between pings, ms.
-    pub ping_interval: Millis,
-    /// How long the peer may send nothing at all once it was pinged, ms. What it sends instead of
-    /// the answer shows that it lives: the answer waits behind it where bytes are limited.
-    pub ping_timeout: Millis,
-    /// How long the peer may send nothing at all, ms.
-    pub idle_timeout: Millis,
-    /// How long the greeting may take, ms.
-    pub hello_timeout: Millis,
-    /// We read no faster than our own limit: a peer that is slow may be so for that.
-    pub reads_slowly: bool,
-}
-
-/// What the peer did wrong; each ends the connection, and is its fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// A record that is not whole frames.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    /// A body or header that does not decode.
-    #[error("a {0} that does not decode")]
-    Malformed(Kind),
-    /// Something else before the greeting, or a second greeting.
-    #[error("{0} out of turn")]
-    OutOfTurn(Kind),
-    /// More of a kind than it may send.
-    #[error("more {0} messages than it may send")]
-    TooMany(Kind),
-    /// More records than it may send.
-    #[error("more records than it may send")]
-    TooManyRecords,
-    /// A kind only validators may send, from a peer that did not prove to be one.
-    #[error("{0} from a peer that is no validator")]
-    WrongRole(Kind),
-    /// A validator proof that does not verify.
-    #[error("a validator proof that does not verify")]
-    FalseProof,
-}
-
-/// Why a connection ends by its own rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum End {
-    /// The peer broke a rule.
-    #[error("violation: {0}")]
-    Violation(#[from] Violation),
-    /// No greeting in time.
-    #[error("no greeting in time")]
-    HelloTimeout,
-    /// Nothing arrived for too long.
-    #[error("nothing was heard for too long")]
-    Idle,
-    /// No sign of life.
-    #[error("no answer to a ping")]
-    PingTimeout,
-    /// A message was started and then trickled.
-    #[error("slower than {SLOWEST_BYTES_PER_SECOND} bytes per second")]
-    TooSlow,
-    /// The peer said goodbye, with its reason's code.
-    #[error("the peer closed with reason {reason}")]
-    Remote {
-        /// [`Disconnect::reason`].
-        reason: u8,
-        /// [`Disconnect::retry_after_ms`].
-        retry_after_ms: u32,
-    },
-}
-
-/// Orders of the machine.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Queue this to the peer.
-    Send(Outgoing),
-    /// The peer introduced itself; its validator proof, if any, is good.
-    Greeted(Box<Hello>),
-    /// A whole message that passed the class checks.
-    Deliver(Message),
-    /// A round trip was measured, ms.
-    RoundTrip(Millis),
-    /// End the connection; nothing more comes from this machine.
-    End(End),
-}
 
 /// The machine of one connection.
 #[derive(Debug)]
@@ -191,10 +106,40 @@ impl Connection {
         if !self.records.take(now, 1) {
             return self.end(Violation::TooManyRecords.into(), out);
         }
-        self.last_heard = now;
-        let length = record.len() as u64;
         let mut messages = std::mem::take(&mut self.messages);
         let framed = self.assembler.on_record(now, record, &mut messages);
+        self.on_framed(now, (messages, framed), record.len() as u64, out);
+    }
+
+    /// Whole frames from the stream of one lane, where each lane has its own. There are no
+    /// records to count then, only reads that brought next to nothing.
+    pub fn on_frames(&mut self, now: Time, lane: Lane, frames: &[u8], out: &mut Vec<Action>) {
+        if self.ended {
+            return;
+        }
+        if frames.len() < TINY_READ && !self.records.take(now, 1) {
+            return self.end(Violation::TooManyRecords.into(), out);
+        }
+        let mut messages = std::mem::take(&mut self.messages);
+        let framed = self.assembler.on_stream(now, lane, frames, &mut messages);
+        self.on_framed(now, (messages, framed), frames.len() as u64, out);
+    }
+
+    /// The peer opened a stream that belongs to no lane.
+    pub fn on_stray_stream(&mut self, out: &mut Vec<Action>) {
+        if !self.ended {
+            self.end(Violation::StrayStream.into(), out);
+        }
+    }
+
+    fn on_framed(
+        &mut self,
+        now: Time,
+        (mut messages, framed): (Vec<Message>, Result<(), FrameError>),
+        length: u64,
+        out: &mut Vec<Action>,
+    ) {
+        self.last_heard = now;
         for message in messages.drain(..) {
             if let Err(end) = self.on_message(now, message, out) {
                 return self.end(end, out);

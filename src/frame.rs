@@ -63,6 +63,9 @@ pub enum FrameError {
     /// Longer than any header.
     #[error("a header of {0} bytes is longer than any")]
     HeaderTooLong(u8),
+    /// A frame of another lane than its stream's.
+    #[error("a frame of lane {0} on the stream of another")]
+    WrongStream(u8),
     /// The kind travels in another lane.
     #[error("{0} travels in another lane")]
     WrongLane(Kind),
@@ -187,6 +190,31 @@ impl Assembler {
         let mut at = 0;
         while at < record.len() {
             let frame = source.frame_at(at)?;
+            at = frame.end;
+            out.extend(self.on_frame(now, frame, &mut source)?);
+        }
+        Ok(())
+    }
+
+    /// Takes whole frames from the stream of one lane and adds every message they complete to
+    /// `out`.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the assembler must not be used any more.
+    pub fn on_stream(
+        &mut self,
+        now: Time,
+        lane: Lane,
+        frames: &[u8],
+        out: &mut Vec<Message>,
+    ) -> Result<(), FrameError> {
+        let mut source = Source { record: frames, copied: None };
+        let mut at = 0;
+        while at < frames.len() {
+            let frame = source.frame_at(at)?;
+            if frame.lane != lane {
+                return Err(FrameError::WrongStream(frame.lane as u8));
+            }
             at = frame.end;
             out.extend(self.on_frame(now, frame, &mut source)?);
         }

@@ -113,6 +113,11 @@ impl Keypair {
     pub fn sign(&self, purpose: Purpose, network: &NetworkId, message: &[u8]) -> Signature {
         Signature(self.0.sign(&signed_digest(purpose, network, message)))
     }
+
+    /// Signs a message that [`crate::handshake::tls`] has found to be a TLS 1.3 transcript.
+    pub(crate) fn sign_transcript(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message))
+    }
 }
 
 impl fmt::Debug for Keypair {

@@ -73,6 +73,8 @@ pub struct Lanes {
     in_progress: [Option<InProgress>; LANES],
     /// One bit a lane: something waits there, begun or not.
     waiting: u8,
+    /// One bit a lane: its own stream takes nothing for now.
+    blocked: u8,
     deficit: [usize; LANES],
     turn: usize,
     consensus_run: usize,
@@ -100,6 +102,7 @@ impl Lanes {
             queues: Default::default(),
             in_progress: Default::default(),
             waiting: 0,
+            blocked: 0,
             deficit: [0; LANES],
             turn: 1,
             consensus_run: 0,
@@ -210,16 +213,6 @@ impl Lanes {
         if self.full.is_some() {
             self.look_for_room();
         }
-    }
-
-    /// When something may be sent: now if a message is ready, later if all are paced, `None` if
-    /// nothing waits.
-    #[must_use]
-    pub fn ready_at(&self, now: Time) -> Option<Time> {
-        if self.waiting == 0 {
-            return None;
-        }
-        (0..LANES).filter_map(|lane| self.lane_wait(lane, now)).min().map(|wait| now.plus(wait))
     }
 
     /// Bytes that wait, overhead included.

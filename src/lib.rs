@@ -24,6 +24,7 @@ pub mod lanes;
 pub mod manager;
 pub mod messages;
 pub mod noise;
+pub mod race;
 pub mod rate;
 pub mod reason;
 pub mod record;

@@ -43,7 +43,7 @@ pub use config::*;
 
 use crate::{
     address::Address,
-    book::{AsMap, Book, BookEntry, Source},
+    book::{AsMap, Book, BookEntry, RecordOutcome, Source},
     identity::{NetworkId, NodeId, PublicKey},
     reason::{CloseReason, Closure},
     record::SignedRecord,
@@ -91,6 +91,8 @@ pub struct Manager {
     bans: Bans,
     anchors: Anchors,
     feelers: FeelerCounts,
+    /// Nodes whose records the store keeps in vain.
+    unusable: Vec<NodeId>,
     /// Picks the neighbourhoods whose peers are not evicted.
     eviction_key: [u8; 32],
     validators: BTreeSet<PublicKey>,
@@ -152,6 +154,7 @@ impl Manager {
             rng,
             anchors: Anchors::default(),
             feelers: FeelerCounts::default(),
+            unusable: Vec::new(),
             eviction_key,
             identity,
             config,
@@ -189,9 +192,15 @@ impl Manager {
         records: impl IntoIterator<Item = SignedRecord>,
     ) {
         entries.into_iter().for_each(|entry| self.book.restore(entry));
-        for record in records {
-            if let Ok(record) = record.verify(&self.identity.network, now) {
-                self.book.add_record(now, &mut self.rng, record, Source::Operator, usize::MAX);
+        for signed in records {
+            let node = signed.record.public_key.node_id();
+            let stored = signed.verify(&self.identity.network, now).is_ok_and(|record| {
+                let (source, limit) = (Source::Operator, usize::MAX);
+                let outcome = self.book.add_record(now, &mut self.rng, record, source, limit);
+                matches!(outcome, RecordOutcome::Stored { .. })
+            });
+            if !stored {
+                self.unusable.push(node);
             }
         }
     }
@@ -240,6 +249,8 @@ impl Manager {
     /// The node stops: everything is closed, and nothing is begun again.
     pub fn on_shutdown(&mut self, now: Time, out: &mut Vec<Action>) {
         self.phase = Phase::Stopped;
+        self.note_seen(now, 0);
+        self.persist_book(out);
         for (attempt, _) in self.dialler.take(|_| true) {
             out.push(Action::CancelDial { attempt, reason: CloseReason::Shutdown });
         }

@@ -23,7 +23,7 @@ use crate::{
 
 /// Addresses in a record; four transports for each of two address families.
 pub const ADDRESSES_MAX: usize = 8;
-/// The longest encoded signed record, bytes; a full one has 409.
+/// The longest encoded signed record, bytes; a full one has 417.
 pub const BYTES_MAX: usize = 2048;
 /// The longest life of a record, ms: 24 h. A node signs a new one at half of it, so that one
 /// which has left is forgotten within a day (a guess; ENR, EIP-778, has no end at all).

@@ -133,7 +133,7 @@ fn a_command_without_a_node_says_how_to_start_one() {
 #[test]
 fn a_second_node_in_the_same_folder_is_told_why_not() {
     let node = Node::start(&[]);
-    let flags = ["run", "--set", "network.listen_port=0", "--set", "metrics.enabled=false"];
+    let flags = ["run", "--set", "network.listen=127.0.0.1:0", "--set", "metrics.enabled=false"];
     let (_, errors, code) = in_folder(node.path(), &flags);
     assert_eq!(code, 1);
     assert!(errors.contains("is in use by another process; stop it"), "{errors}");
@@ -142,8 +142,24 @@ fn a_second_node_in_the_same_folder_is_told_why_not() {
 }
 
 #[test]
+fn an_address_in_full_says_which_transport_and_who() {
+    let quic = "network.transports=quic";
+    let (node, other) = (Node::start(&[quic]), Node::start(&[quic]));
+    let in_full = format!("{}/p2p/{}", other.address(), other.id());
+    assert!(in_full.starts_with("/ip4/127.0.0.1/udp/"), "{in_full}");
+    assert!(node.cli(&["netinfo", "0"]).contains(&node.id()));
+    let mut events = node.follow(&["peer_connected"]);
+    node.cli(&["connect", &in_full]);
+    assert_eq!(events.next()["peer"], other.id().as_str());
+    let peer = node.json(&["peer", &other.id()]);
+    assert_eq!((&peer["transport"], &peer["suite"]), (&"quic".into(), &"X25519MLKEM768".into()));
+    assert_eq!(peer["address"], other.address().as_str());
+}
+
+#[test]
 fn two_nodes_meet_and_their_operator_watches_and_steers() {
-    let (node, other) = (Node::start(&["admin.listen=127.0.0.1:0"]), Node::start(&[]));
+    let tcp = "network.transports=tcp";
+    let (node, other) = (Node::start(&["admin.listen=127.0.0.1:0", tcp]), Node::start(&[tcp]));
     assert!(node.cli(&["peers"]).contains("no peers are connected"));
     assert!(node.refused(&["ready"]).1.contains("not ready"));
     node.meet(&other);
@@ -154,7 +170,8 @@ fn two_nodes_meet_and_their_operator_watches_and_steers() {
     assert!(peers.contains(&other.id()[..8]) && peers.contains("out"), "{peers}");
     assert_eq!(node.json(&["peers"])[0]["peer"], other.id().as_str());
     assert_eq!(node.json(&["peer", prefix])["address"], other.address().as_str());
-    assert!(node.cli(&["peer", prefix]).contains(&other.address()));
+    let in_full = format!("/ip4/{}", other.address().replace(':', "/tcp/"));
+    assert!(node.cli(&["peer", prefix]).contains(&in_full));
     assert!(node.cli(&["explain", prefix]).contains(&other.id()));
     assert_eq!(node.json(&["explain", prefix])["standing"], "neutral");
     for level in ["0", "1", "2", "3", "4"] {
@@ -299,7 +316,7 @@ fn a_node_that_loses_an_actor() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = peerstage::core::config::Config::default();
     config.node.data_dir = folder.path().to_owned();
-    config.network.listen_port = 0;
+    config.network.listen = vec!["127.0.0.1:0".parse().unwrap()];
     config.metrics.enabled = false;
     let _limiter = peerstage::node::start_logging(&config.log);
     let ended = peerstage::node::run::run_attached(

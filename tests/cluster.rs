@@ -1,4 +1,4 @@
-//! Whole networks of real nodes: the simulated ones in virtual time, one on TCP.
+//! Whole networks of real nodes: the simulated ones in virtual time, one on TCP, one on QUIC.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -21,6 +21,8 @@ mod hostile;
 mod meeting;
 #[path = "cluster/seeds.rs"]
 mod seeds;
+#[path = "cluster/sessions.rs"]
+mod sessions;
 #[path = "cluster/traffic.rs"]
 mod traffic;
 #[path = "cluster/validators.rs"]

@@ -88,7 +88,7 @@ fn connections() {
 #[test]
 fn configurations() {
     let text =
-        b"[network]\nmax_peers = 5\nlisten_address = \"127.0.0.1\"\n[scoring]\nhysteresis = 4.5\n";
+        b"[network]\nmax_peers = 5\nlisten = [\"127.0.0.1:30400\"]\n[scoring]\nhysteresis = 4.5\n";
     smoke(fuzzing::config, &[text.to_vec()], 2_000);
 }
 

@@ -121,7 +121,7 @@ async fn what_cannot_be_run_is_refused_before_anything_starts() {
         ("--socket", "admin.sock", "it asks no running node"),
         ("--admin", "http://127.0.0.1:1", "it asks no running node"),
         ("--set", "gossip.fanuot=3", "flag gossip.fanuot=3: unknown key"),
-        ("--set", "network.listen_port=1", "a localnet decides that for each of its nodes"),
+        ("--set", "network.listen=127.0.0.1:1", "a localnet decides that for each of its nodes"),
         ("--set", "gossip.ttl=1h", "flag gossip.ttl=1h: gossip.ttl = 1h is longer than"),
     ] {
         let (code, report, errors) = run(&[flag, value]).await;

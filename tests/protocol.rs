@@ -7,7 +7,7 @@ use std::{fs, path::PathBuf};
 
 use bytes::BytesMut;
 use peerstage_core::{
-    address::Address,
+    address::{Address, TransportKind},
     codec::{Capped, Text, encode},
     frame::RECORD_MAX,
     header::Header,
@@ -71,10 +71,13 @@ fn validator() -> Keypair {
 }
 
 fn record() -> SignedRecord {
+    let address: Address = "8.8.8.8:30400".parse().unwrap();
     let record = NodeRecord {
         public_key: node().public(),
         noise_key: [5; 32],
-        addresses: Capped::first(["8.8.8.8:30400".parse::<Address>().unwrap()]),
+        addresses: Capped::first(
+            TransportKind::ALL.into_iter().rev().map(|transport| address.over(transport)),
+        ),
         roles: Roles::FULL.with(Roles::VALIDATOR),
         capabilities: Capabilities::HYBRID,
         validator: Some(ValidatorBinding::sign(&validator(), &NET, &node().node_id())),
@@ -154,7 +157,7 @@ fn examples() -> String {
             encode(&hello()).unwrap(),
         ),
         (
-            "signed record: noise key 32 bytes 05, address 8.8.8.8:30400, roles 3, capabilities 1, bound to the validator, sequence 7, issued 1700000000000, one hour",
+            "signed record: noise key 32 bytes 05, addresses 8.8.8.8:30400 over TCP and over QUIC, roles 3, capabilities 1, bound to the validator, sequence 7, issued 1700000000000, one hour",
             record().encode().unwrap(),
         ),
         (

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, Context, Handler, Message, ResponseFuture};
 use peerstage_core::{
-    config::{Host, PeerAddress},
+    address::Host,
+    config::PeerAddress,
     identity::NodeId,
     kinds::{KINDS, Kind},
     messages::Topic,

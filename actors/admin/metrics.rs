@@ -57,6 +57,7 @@ impl Numbers {
 
 fn describe() {
     ::metrics::describe_gauge!("peerstage_peers", "Connected peers by direction");
+    ::metrics::describe_gauge!("peerstage_connections", "Peers by direction and transport");
     ::metrics::describe_gauge!("peerstage_validators", "Connected validators");
     ::metrics::describe_gauge!("peerstage_bans", "Bans in force");
     ::metrics::describe_gauge!("peerstage_known_addresses", "Addresses and records known");
@@ -66,7 +67,10 @@ fn describe() {
     ::metrics::describe_counter!("peerstage_feelers_total", "Addresses tried, by fate");
     ::metrics::describe_gauge!("peerstage_ready", "1 if the node has its peers and no trouble");
     ::metrics::describe_gauge!("peerstage_uptime_seconds", "Time since the start");
-    ::metrics::describe_counter!("peerstage_bytes_total", "Bytes on the wire by direction");
+    ::metrics::describe_counter!(
+        "peerstage_bytes_total",
+        "Bytes on the wire by direction and transport"
+    );
     ::metrics::describe_counter!("peerstage_kind_messages_total", "Messages by kind and fate");
     ::metrics::describe_counter!("peerstage_drops_total", "Messages dropped by reason");
 }

@@ -23,7 +23,7 @@ mod tables;
 
 use std::{ops::RangeInclusive, path::PathBuf, str::FromStr};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use member::{MemberArgs, run_member};
@@ -55,6 +55,9 @@ pub struct LocalnetArgs {
     /// Peers a node has, least..most
     #[arg(long, default_value = "4..8", value_name = "RANGE")]
     pub degree: Degree,
+    /// What carries the connections
+    #[arg(long, value_enum, default_value_t = Carrier::Both)]
+    pub transport: Carrier,
     /// Leave the hostile node's part out
     #[arg(long)]
     pub no_hostile: bool,
@@ -64,6 +67,28 @@ pub struct LocalnetArgs {
     /// Keep everything in this folder, which must not exist or be empty
     #[arg(long, value_name = "FOLDER")]
     pub dir: Option<PathBuf>,
+}
+
+/// What carries the connections of a local network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Carrier {
+    /// TCP alone.
+    Tcp,
+    /// QUIC alone.
+    Quic,
+    /// Both, as by default.
+    Both,
+}
+
+impl Carrier {
+    /// As the configuration has it.
+    fn transports(self) -> &'static str {
+        match self {
+            Carrier::Tcp => "[\"tcp\"]",
+            Carrier::Quic => "[\"quic\"]",
+            Carrier::Both => "[\"tcp\", \"quic\"]",
+        }
+    }
 }
 
 /// How many peers a node has, `least..most`.

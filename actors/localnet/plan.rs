@@ -63,6 +63,7 @@ struct Settings {
     network: String,
     least: usize,
     most: usize,
+    transports: &'static str,
     nodes: usize,
     validators: Vec<PublicKey>,
     /// Flags that go over everything.
@@ -100,6 +101,7 @@ impl Plan {
             network: name,
             least: *args.degree.0.start(),
             most: *args.degree.0.end(),
+            transports: args.transport.transports(),
             nodes: args.nodes,
             validators: validators.map(|node| node.key).collect(),
             set: set.to_vec(),
@@ -206,7 +208,7 @@ impl Settings {
             text,
             "[node]\nname = \"node-{index}\"\nrole = \"{role}\"\ndata_dir = {folder}\n\n\
              [network]\nname = {network}\nvalidators = [{validators}]\n\
-             listen_address = \"127.0.0.1\"\nlisten_port = 0\nallow_private_addresses = true\n\
+             listen = [\"127.0.0.1:0\"]\ntransports = {transports}\nallow_private_addresses = true\n\
              bootstrap = [{bootstrap}]\nmin_peers = {least}\nwished_outbound = {OUTBOUND}\n\
              max_outbound = {outbound_max}\nmax_peers = {peers_max}\nmax_inbound = {inbound_max}\n\
              max_outbound_per_group = {nodes}\nmax_inbound_per_group = {nodes}\n\
@@ -216,6 +218,7 @@ impl Settings {
              [scoring]\nban_floor = {floor}\n\n[gossip]\ninterval = \"250ms\"\n\n\
              [metrics]\nenabled = false\n",
             index = node.index,
+            transports = self.transports,
             folder = quoted(&node.folder.to_string_lossy()),
             network = quoted(&self.network),
             validators = validators.join(", "),
@@ -251,6 +254,7 @@ mod tests {
         Settings {
             network: "test".to_owned(),
             least: 4,
+            transports: "[\"tcp\", \"quic\"]",
             most: 8,
             nodes,
             validators: (0..validators).map(|number| PublicKey([number; 32])).collect(),

@@ -7,14 +7,13 @@ use peerstage_core::manager::{Action, Direction};
 use tokio::sync::oneshot;
 
 use super::{
-    Connect, Disconnect, ManagerQuery, ManagerReport, NetworkManager, PeerQuery, PeerRow,
+    Accepted, Connect, Disconnect, ManagerQuery, ManagerReport, NetworkManager, PeerQuery, PeerRow,
     SetValidators, Shutdown,
 };
 use crate::{
     peer::{Arrival, Arrivals, SessionEvent},
     scoring::BanChanged,
     shell::{fault_point, step},
-    transport::Link,
 };
 
 impl StreamHandler<Vec<SessionEvent>> for NetworkManager {
@@ -41,11 +40,11 @@ impl StreamHandler<Vec<Arrivals>> for NetworkManager {
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
-impl StreamHandler<Vec<Link>> for NetworkManager {
-    fn handle(&mut self, links: Vec<Link>, ctx: &mut Context<Self>) {
-        fault_point("NetworkManager::Vec<Link>");
-        for link in links {
-            let address = link.remote;
+impl StreamHandler<Vec<Accepted>> for NetworkManager {
+    fn handle(&mut self, all: Vec<Accepted>, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::Vec<Accepted>");
+        for new in all {
+            let address = new.remote();
             let (id, wanted) = self.new_session(address, Direction::Inbound);
             step(self, ctx, |actor, now, out| {
                 let first = out.len();
@@ -56,7 +55,7 @@ impl StreamHandler<Vec<Link>> for NetworkManager {
                     .skip(first)
                     .any(|action| matches!(action, Action::Accept { session } if *session == id));
                 if accepted {
-                    actor.opening.accept(id, link, wanted);
+                    actor.opening.accept(id, new, wanted);
                 } else {
                     metrics::counter!("peerstage_inbound_refused_total").increment(1);
                     actor.sessions.remove(&id);

@@ -1,9 +1,12 @@
 //! The NetworkManager actor: who is connected, who should be, and who may not.
 
+mod exchange;
 mod handlers;
 mod messages;
+mod opened;
 mod opening;
 mod orders;
+mod racing;
 mod sessions;
 
 use std::{
@@ -15,13 +18,12 @@ use actix::{AsyncContext, Context, Recipient};
 use peerstage_core::{
     address::Address,
     codec,
-    frame::Message,
     identity::NodeId,
     kinds::Kind,
     manager::{Action, DialId, Direction, Established, LinkKind, Manager, SessionId, Target},
-    messages::{Hello, Peers, PeersRequest},
+    messages::{Hello, PeersRequest},
     reason::{CloseReason, Closure},
-    record::{SignedRecord, VerifiedRecord},
+    record::SignedRecord,
     scoring::Fault,
     time::Time,
 };
@@ -31,20 +33,24 @@ pub use messages::{
     Connect, Disconnect, ManagerQuery, ManagerReport, Named, PeerQuery, PeerRow, SetValidators,
     Shutdown,
 };
+pub(crate) use opened::Accepted;
 pub(crate) use opening::Opening;
 use opening::Wanted;
 
 use crate::{
     clock::Clock,
     events::{Event, What},
+    network::NamedNode,
     own::{OwnNode, RECORD_REFRESH},
     peer::{Arrivals, Greeting, Outbox, PeerOrder, SessionEvent},
     peer_store::Keep,
     relay::RecordSeen,
     scoring::Observation,
     shell::{Lifeline, Queue, QueueStream, Shell, Timer, clock_and_timer, core_actor, step, tell},
-    transport::Link,
 };
+
+/// Names whose other addresses are remembered: as many as the machine keeps, and resolved ones.
+const NAMED_MAX: usize = 4_096;
 
 /// Whom the manager talks to.
 pub(crate) struct ManagerLinks {
@@ -58,7 +64,7 @@ pub(crate) struct ManagerLinks {
 pub(crate) struct ManagerInputs {
     pub(crate) sessions: QueueStream<SessionEvent>,
     pub(crate) exchange: QueueStream<Arrivals>,
-    pub(crate) accepted: QueueStream<Link>,
+    pub(crate) accepted: QueueStream<Accepted>,
 }
 
 /// A connection, from its first moment to its last.
@@ -97,6 +103,8 @@ pub struct NetworkManager {
     links: ManagerLinks,
     inputs: Option<ManagerInputs>,
     start: Option<(Vec<Target>, Vec<Target>)>,
+    /// Every address of a node that was named without its transport, by the first of them.
+    named: BTreeMap<Address, Vec<Address>>,
     sessions: BTreeMap<SessionId, Session>,
     /// Attempts under way: their sessions and what they are for.
     dials: BTreeMap<DialId, (SessionId, LinkKind)>,
@@ -121,8 +129,8 @@ pub(crate) struct ManagerParts {
     pub(crate) opening: Arc<Opening>,
     pub(crate) links: ManagerLinks,
     pub(crate) inputs: ManagerInputs,
-    pub(crate) bootstrap: Vec<Target>,
-    pub(crate) persistent: Vec<Target>,
+    pub(crate) bootstrap: Vec<NamedNode>,
+    pub(crate) persistent: Vec<NamedNode>,
     pub(crate) own: Arc<OwnNode>,
     pub(crate) own_addresses: Vec<Address>,
     pub(crate) clock: Clock,
@@ -148,12 +156,16 @@ impl NetworkManager {
 
     pub(crate) fn new(parts: ManagerParts) -> Self {
         let next_record = parts.clock.now().plus(RECORD_REFRESH);
+        let all = parts.bootstrap.iter().chain(&parts.persistent);
+        let named = all.map(|named| (named.target.address, named.addresses.clone())).collect();
+        let targets = |all: &[NamedNode]| all.iter().map(|named| named.target).collect();
         NetworkManager {
             machine: parts.machine,
             opening: parts.opening,
             links: parts.links,
             inputs: Some(parts.inputs),
-            start: Some((parts.bootstrap, parts.persistent)),
+            start: Some((targets(&parts.bootstrap), targets(&parts.persistent))),
+            named,
             sessions: BTreeMap::new(),
             dials: BTreeMap::new(),
             next_session: 0,
@@ -194,50 +206,6 @@ impl NetworkManager {
         Some(&self.sessions.get(&session)?.greeting.as_ref()?.outbox)
     }
 
-    fn on_exchange(&mut self, peer: NodeId, message: &Message, now: Time, out: &mut Vec<Action>) {
-        let (peer, body) = (&peer, &message.body);
-        let limit = message.kind.row().body_max;
-        let malformed = Observation::Fault { peer: *peer, fault: Fault::MalformedMessage };
-        if message.kind == Kind::PeersRequest {
-            match codec::decode_canonical::<PeersRequest>(body, limit) {
-                Ok(request) => self.machine.on_peers_requested(now, peer, request.count, out),
-                Err(_) => drop(self.links.observations.push(malformed)),
-            }
-            return;
-        }
-        let Ok(peers) = codec::decode_canonical::<Peers>(body, limit) else {
-            return drop(self.links.observations.push(malformed));
-        };
-        let records: Result<Vec<_>, _> =
-            peers.records.iter().map(|bytes| SignedRecord::decode(bytes)).collect();
-        match records {
-            Ok(records) => {
-                let nodes = records.iter().map(|r| r.record.public_key.node_id());
-                let nodes: Vec<NodeId> = nodes.collect();
-                self.machine.on_records(now, peer, records, out);
-                self.tell_records(&nodes);
-            }
-            Err(_) => drop(self.links.observations.push(malformed)),
-        }
-    }
-
-    /// The relay needs the keys of nodes that were never met most of all: messages to them are
-    /// sealed and routed.
-    fn tell_records(&self, nodes: &[NodeId]) {
-        for record in nodes.iter().filter_map(|node| self.machine.book().record(node)) {
-            self.tell_record(record);
-        }
-    }
-
-    fn tell_record(&self, record: &VerifiedRecord) {
-        let seen = RecordSeen {
-            node: record.node(),
-            noise_key: record.record().noise_key,
-            validator: record.validator(),
-        };
-        tell("record_seen", &self.links.relay_records, seen);
-    }
-
     fn row(&self, view: &peerstage_core::manager::PeerView) -> Option<PeerRow> {
         let greeted = self.sessions.get(&view.session)?.greeting.as_ref()?;
         let counters = greeted.outbox.counters();
@@ -261,8 +229,14 @@ impl NetworkManager {
     }
 
     fn connect_to(&mut self, order: &Connect, now: Time, out: &mut Vec<Action>) {
-        let Some(address) = order.target.address() else { return };
-        let target = Target { address, expected: order.target.id };
+        let kinds = &self.opening.transports.kinds;
+        let Some(NamedNode { target, addresses }) = NamedNode::of(&order.target, kinds) else {
+            return tracing::warn!(target = %order.target, "no transport of this node leads there");
+        };
+        let address = target.address;
+        if self.named.len() < NAMED_MAX {
+            self.named.insert(address, addresses);
+        }
         match order.named {
             Named::Bootstrap => self.machine.on_bootstrap_resolved(now, target, out),
             Named::Persistent => self.machine.on_persistent_resolved(now, target, out),

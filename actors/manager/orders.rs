@@ -1,8 +1,8 @@
 //! Carrying out the manager machine's orders.
 
-use peerstage_core::{manager::PeerView, relay::PeerInfo, time::earliest};
+use peerstage_core::{manager::PeerView, race, relay::PeerInfo, time::earliest};
 
-use super::*;
+use super::{exchange::peers_message, *};
 use crate::{peer::PeerUp, peer_store::Entry};
 
 impl NetworkManager {
@@ -28,6 +28,34 @@ impl NetworkManager {
             }
             let _ = greeted.orders.try_send(PeerOrder::Close(reason, retry_after));
         }
+    }
+
+    /// The addresses that are tried for one: its own, what the operator's name for it stands for,
+    /// and of the node's record the same machine over other transports and one machine of the
+    /// other family. Not more, or one record could send us to many strangers. A feeler tests the
+    /// one address.
+    fn candidates(
+        &self,
+        link: LinkKind,
+        address: Address,
+        expected: Option<NodeId>,
+    ) -> Vec<Address> {
+        let kinds = &self.opening.transports.kinds;
+        let usable = |address: &Address| kinds.contains(&address.transport());
+        if link == LinkKind::Feeler {
+            return race::in_order(Some(address).filter(usable));
+        }
+        let book = self.machine.book();
+        let record = expected.and_then(|node| book.record(&node));
+        let recorded = record.into_iter().flat_map(|record| record.record().addresses.iter());
+        let recorded = recorded.copied().filter(|a| a.is_routable() || book.is_exempt(*a));
+        let recorded: Vec<Address> = recorded.collect();
+        let is_other = |a: &&Address| a.ip().is_ipv6() != address.ip().is_ipv6();
+        let other = recorded.iter().find(is_other).map(Address::ip);
+        let near = |a: &Address| a.ip() == address.ip() || Some(a.ip()) == other;
+        let named = self.named.get(&address).into_iter().flatten().copied();
+        let all = [address].into_iter().chain(named).chain(recorded.into_iter().filter(near));
+        race::in_order(all.filter(usable))
     }
 
     fn peer_up(&mut self, id: SessionId, view: &PeerView) {
@@ -75,6 +103,16 @@ impl NetworkManager {
         // Counts of peers are far below 2^53.
         metrics::gauge!("peerstage_peers", "direction" => "in").set(inbound as f64);
         metrics::gauge!("peerstage_peers", "direction" => "out").set(outbound as f64);
+        for kind in &self.opening.transports.kinds {
+            let of = || self.machine.peers().filter(|peer| peer.address.transport() == *kind);
+            let (out, all) = (of().filter(|peer| peer.outbound).count(), of().count());
+            let show = |direction, count: usize| {
+                let labels = [("direction", direction), ("transport", kind.name())];
+                metrics::gauge!("peerstage_connections", &labels).set(count as f64);
+            };
+            show("in", all.saturating_sub(out));
+            show("out", out);
+        }
     }
 
     fn keep(&self, entry: Entry) {
@@ -88,13 +126,6 @@ impl NetworkManager {
             tracing::error!(%error, "our own record can't be signed");
         }
     }
-}
-
-/// Records as a message of peer exchange.
-fn peers_message(records: &[SignedRecord]) -> peerstage_core::messages::Outgoing {
-    let encoded = records.iter().filter_map(|record| record.encode().ok());
-    let peers = Peers { records: codec::Capped::first(encoded.map(codec::Capped::first)) };
-    peerstage_core::lanes::plain(Kind::Peers, codec::encode(&peers).unwrap_or_default())
 }
 
 impl Shell for NetworkManager {
@@ -118,7 +149,8 @@ impl Shell for NetworkManager {
             Action::Dial { attempt, link, address, expected } => {
                 let (session, wanted) = self.new_session(address, Direction::Outbound(attempt));
                 self.dials.insert(attempt, (session, link));
-                self.opening.dial((attempt, link), session, address, expected, wanted);
+                let candidates = self.candidates(link, address, expected);
+                self.opening.dial((attempt, link), session, candidates, expected, wanted);
             }
             Action::CancelDial { attempt, reason } => {
                 let name = match reason {

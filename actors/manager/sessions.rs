@@ -27,6 +27,8 @@ impl NetworkManager {
             let _ = greeting.orders.try_send(PeerOrder::Close(reason, 0));
             return;
         }
+        // Of all that were dialled, the one that answered.
+        session.address = greeting.address;
         session.greeting = Some(Greeted {
             peer: greeting.peer,
             agent: greeting.hello.agent.to_string(),

@@ -1,12 +1,12 @@
 //! Describes a node and starts it.
 
-use std::{future::Future, path::PathBuf, sync::Arc, thread};
+use std::{future::Future, net::Ipv4Addr, path::PathBuf, sync::Arc, thread};
 
 use actix::Recipient;
 use bytes::Bytes;
 use peerstage_core::{
     address::Address,
-    config::{Backend, Config, ConfigError, Optional, PeerAddress, Role, Text},
+    config::{Config, ConfigError, Optional, OwnAddress, PeerAddress, Role, Text},
     identity::{Keypair, NetworkId, NodeId, PublicKey},
     messages::Topic,
     record::RecordError,
@@ -17,23 +17,20 @@ use tokio::sync::oneshot;
 use super::{
     Network,
     core::Core,
+    parts::{entropy, load_key, open_store, transports},
     reach::describe,
     root::{RootParts, start_node},
 };
 use crate::{
     bridge::{Handlers, closure_handler, recipient_handler},
     clock::Clock,
-    identity_file::{self, IdentityFileError},
+    identity_file::IdentityFileError,
     own::OwnNode,
     payload::{Inbound, Payload, Verdict},
     requests::{Reply, Servers},
     shell::{Fatal, Placement, Workers},
-    store::{
-        self, StoreBackend, StoreError,
-        memory::MemoryStore,
-        open::{BackendChoice, OpenError},
-    },
-    transport::{TcpTransport, Transport},
+    store::{StoreBackend, StoreError, memory::MemoryStore, open::OpenError},
+    transport::Transport,
 };
 
 /// Why a node did not start.
@@ -43,7 +40,10 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// An address given to the builder is none.
-    #[error("\"{0}\" is no address; expected IP:PORT, HOST:PORT or NODE_ID@HOST:PORT")]
+    #[error(
+        "\"{0}\" is no address; expected IP:PORT, HOST:PORT, NODE_ID@HOST:PORT or \
+         /ip4/IP/udp/PORT/quic"
+    )]
     Address(String),
     /// The key file.
     #[error(transparent)]
@@ -95,6 +95,8 @@ pub struct Builder {
     consensus: Handlers,
     servers: Servers,
     persistent: bool,
+    /// Whether the places to listen at are the caller's.
+    listens: bool,
     backend: Option<Box<dyn StoreBackend>>,
     environment: Environment,
     fatal: Option<Fatal>,
@@ -103,7 +105,8 @@ pub struct Builder {
 
 /// The world a node runs in: the real one, or a simulated one.
 struct Environment {
-    transport: Arc<dyn Transport>,
+    /// Instead of TCP and QUIC.
+    transport: Option<Arc<dyn Transport>>,
     clock: Option<Clock>,
     seed: Option<[u8; 32]>,
 }
@@ -111,7 +114,8 @@ struct Environment {
 impl Builder {
     pub(super) fn new(network: NetworkId) -> Self {
         let mut config = Config::default();
-        config.network.listen_port = 0;
+        let anywhere = OwnAddress { ip: Ipv4Addr::UNSPECIFIED.into(), port: 0, transport: None };
+        config.network.listen = vec![anywhere];
         Builder {
             config,
             network,
@@ -121,8 +125,9 @@ impl Builder {
             consensus: Handlers::default(),
             servers: Servers::new(),
             persistent: false,
+            listens: false,
             backend: None,
-            environment: Environment { transport: Arc::new(TcpTransport), clock: None, seed: None },
+            environment: Environment { transport: None, clock: None, seed: None },
             fatal: None,
             problem: None,
         }
@@ -136,14 +141,17 @@ impl Builder {
         builder
     }
 
-    /// Where to listen, `IP:PORT`; port 0 takes a free one. Without this: every IPv4 address, a
-    /// free port.
+    /// Where to listen: `IP:PORT`, which is over TCP and QUIC, or in full,
+    /// `/ip4/IP/udp/PORT/quic`; port 0 takes a free one. May be said more than once. Without
+    /// this: every IPv4 address, a free port.
     pub fn listen(mut self, address: &str) -> Self {
-        match address.parse::<Address>() {
+        match address.parse::<OwnAddress>() {
             Ok(address) => {
-                self.config.network.listen_address = address.ip();
-                self.config.network.listen_port = address.port();
-                if !address.is_routable() {
+                if !std::mem::replace(&mut self.listens, true) {
+                    self.config.network.listen.clear();
+                }
+                self.config.network.listen.push(address);
+                if !Address::new(address.ip, address.port).is_routable() {
                     self.config.network.allow_private_addresses = true;
                 }
             }
@@ -152,8 +160,8 @@ impl Builder {
         self
     }
 
-    /// Nodes to ask for peers at the start: `HOST:PORT`, `NODE_ID@HOST:PORT`, or where another
-    /// node is [`Network::listening`].
+    /// Nodes to ask for peers at the start: `HOST:PORT`, `NODE_ID@HOST:PORT`, in full such as
+    /// `/dns/HOST/udp/PORT/quic/p2p/NODE_ID`, or where another node is [`Network::listening`].
     pub fn bootstrap<A: ToString>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
         for address in addresses {
             let address = address.to_string();
@@ -240,9 +248,9 @@ impl Builder {
         self
     }
 
-    /// Another way to move bytes than TCP.
+    /// Another way to move bytes, instead of TCP and QUIC.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
-        self.environment.transport = transport;
+        self.environment.transport = Some(transport);
         self
     }
 
@@ -336,11 +344,11 @@ impl Builder {
         };
         let (roles, capabilities) = describe(&self.config, self.validator.is_some());
         let about = (agent, self.config.node.metadata.clone());
-        let network = &self.config.network;
-        let listen = vec![Address::new(network.listen_address, network.listen_port)];
         let fatal = self.fatal.unwrap_or_else(|| {
             Fatal::new(|actor| tracing::error!(actor, "a core actor has died; restart the node"))
         });
+        let transports =
+            transports(&mut self.config, self.environment.transport, &keypair, self.network);
         let pace = super::settings::pace(&self.config);
         let network_id = self.network;
         let own =
@@ -351,14 +359,13 @@ impl Builder {
             blockchain: self.blockchain,
             consensus: self.consensus,
             servers: self.servers,
-            transport: self.environment.transport,
+            transports,
             backend,
             clock: self.environment.clock.unwrap_or_else(Clock::system),
             seed,
             workers,
             fatal,
             inline,
-            listen,
         })
     }
 }
@@ -367,31 +374,4 @@ impl Network {
     fn from_core(core: Core) -> Self {
         Network { core: Arc::new(core) }
     }
-}
-
-/// 32 bytes from the operating system.
-fn entropy() -> Result<[u8; 32], StartError> {
-    let mut seed = [0u8; 32];
-    getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(error.to_string()))?;
-    Ok(seed)
-}
-
-fn load_key(config: &Config, file: &std::path::Path) -> Result<Keypair, StartError> {
-    let loaded = identity_file::load_or_create(&config.path(file))?;
-    Ok(loaded.keypair)
-}
-
-fn open_store(config: &Config) -> Result<Box<dyn StoreBackend>, StartError> {
-    let choice = match config.store.backend {
-        Backend::Auto => BackendChoice::Auto,
-        Backend::Rocksdb => BackendChoice::Rocksdb,
-        Backend::Redb => BackendChoice::Redb,
-        Backend::Memory => BackendChoice::Memory,
-    };
-    let opened = store::open(&config.path(&config.store.path), choice)?;
-    if let Some(aside) = &opened.moved_aside {
-        let restored = opened.restored_bans;
-        tracing::warn!(to = %aside.display(), restored, "the peer database was damaged and moved aside");
-    }
-    Ok(opened.backend)
 }

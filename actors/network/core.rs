@@ -93,6 +93,7 @@ impl Core {
         let info = |(row, score): (crate::manager::PeerRow, crate::scoring::ScoreOf)| PeerInfo {
             peer: row.peer,
             address: row.address,
+            transport: row.address.transport().name().to_owned(),
             group: row.group.to_string(),
             place: row.place.name().to_owned(),
             blocks_only: row.blocks_only,

@@ -3,6 +3,7 @@
 mod builder;
 mod core;
 mod handle;
+mod parts;
 mod reach;
 mod root;
 mod settings;
@@ -10,3 +11,4 @@ mod stage;
 
 pub use builder::{Builder, StartError};
 pub use handle::{Network, SendError, Stopped};
+pub(crate) use reach::{NamedNode, Transports};

@@ -1,12 +1,12 @@
 //! Where a node listens, what it tells of itself, and whom it looks for first.
 
-use std::{fs, time::Duration};
+use std::{fs, io, sync::Arc, time::Duration};
 
 use actix::Addr;
 use peerstage_core::{
-    address::Address,
+    address::{Address, Host, TransportKind},
     book::AsMap,
-    config::{Config, Host, Optional, PeerAddress},
+    config::{Config, Optional, OwnAddress, PeerAddress},
     manager::Target,
     record::{Capabilities, Roles},
 };
@@ -15,34 +15,118 @@ use tokio::task::AbortHandle;
 
 use super::StartError;
 use crate::{
-    manager::{Connect, Named, NetworkManager},
+    manager::{Accepted, Connect, Named, NetworkManager},
     shell::Queue,
-    transport::{Link, Listener, Transport},
+    transport::{Listener, QuicTransport, Transport, quic::QuicListener},
 };
 
 /// How long a host name that did not resolve waits for the next try.
 const RESOLVE_RETRY: Duration = Duration::from_secs(10);
 
-pub(super) async fn listen(
-    transport: &dyn Transport,
-    addresses: &[Address],
-) -> Result<Vec<Box<dyn Listener>>, StartError> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let listener = transport
-            .listen(*address)
-            .await
-            .map_err(|error| StartError::Listen { address: *address, error })?;
-        listeners.push(listener);
+/// Ports that are tried when TCP and QUIC are to share one that the system chooses.
+const PORTS_TRIED: usize = 16;
+
+/// How a node reaches others.
+#[derive(Clone)]
+pub(crate) struct Transports {
+    /// Streams of bytes: TCP, or what stands for it.
+    pub(crate) plain: Arc<dyn Transport>,
+    /// QUIC, if the node has it.
+    pub(crate) quic: Option<Arc<QuicTransport>>,
+    /// Those that are used, in the order in which they are tried.
+    pub(crate) kinds: Vec<TransportKind>,
+}
+
+/// Where connections are accepted.
+pub(super) enum Listening {
+    /// As streams of bytes.
+    Plain(Box<dyn Listener>),
+    /// As QUIC.
+    Quic(Box<QuicListener>),
+}
+
+impl Listening {
+    pub(super) fn local(&self) -> Address {
+        match self {
+            Listening::Plain(listener) => listener.local(),
+            Listening::Quic(listener) => listener.local(),
+        }
     }
-    Ok(listeners)
+
+    async fn accept(&mut self) -> io::Result<Accepted> {
+        match self {
+            Listening::Plain(listener) => listener.accept().await.map(Accepted::Plain),
+            Listening::Quic(listener) => {
+                let incoming = listener.accept().await?;
+                Ok(Accepted::Quic(Box::new(incoming)))
+            }
+        }
+    }
+}
+
+impl Transports {
+    async fn listen(&self, address: Address) -> Result<Listening, StartError> {
+        let listening = match (address.transport(), &self.quic) {
+            (TransportKind::Quic, Some(quic)) => {
+                quic.listen(address).map(|listener| Listening::Quic(Box::new(listener)))
+            }
+            _ => self.plain.listen(address).await.map(Listening::Plain),
+        };
+        listening.map_err(|error| StartError::Listen { address, error })
+    }
+
+    /// Listens at all addresses of one place, at one port: TCP's first.
+    async fn listen_at(&self, place: &OwnAddress) -> Result<Vec<Listening>, StartError> {
+        let mut kinds = self.kinds.clone();
+        kinds.sort_unstable();
+        let addresses: Vec<Address> = place.addresses(&kinds).collect();
+        let mut tries = 0;
+        loop {
+            match self.listen_together(&addresses).await {
+                Err(StartError::Listen { error, .. })
+                    if place.port == 0
+                        && error.kind() == io::ErrorKind::AddrInUse
+                        && tries < PORTS_TRIED =>
+                {
+                    tries += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn listen_together(&self, addresses: &[Address]) -> Result<Vec<Listening>, StartError> {
+        let mut listening: Vec<Listening> = Vec::new();
+        for address in addresses {
+            // Behind the first, the port is the one that was chosen.
+            let chosen = listening.first().map_or(address.port(), |first| first.local().port());
+            let address = Address::new(address.ip(), chosen).over(address.transport());
+            listening.push(self.listen(address).await?);
+        }
+        Ok(listening)
+    }
+}
+
+pub(super) async fn listen(
+    transports: &Transports,
+    places: &[OwnAddress],
+) -> Result<Vec<Listening>, StartError> {
+    if let Some(quic) = &transports.quic {
+        quic.settle_here();
+    }
+    let mut listening = Vec::new();
+    for place in places {
+        listening.extend(transports.listen_at(place).await?);
+    }
+    Ok(listening)
 }
 
 /// The addresses strangers are told: those configured, else those we listen at by name.
 pub(super) fn announced(config: &Config, listening: &[Address]) -> Vec<Address> {
     let external = &config.network.external_addresses;
     if !external.is_empty() {
-        return external.clone();
+        let kinds = &config.network.transports;
+        return external.iter().flat_map(|place| place.addresses(kinds)).collect();
     }
     listening.iter().copied().filter(Address::is_dialable).collect()
 }
@@ -58,18 +142,50 @@ pub(super) fn as_map(config: &Config) -> Result<AsMap, StartError> {
     Ok(map)
 }
 
-/// The peers that are named by address; names are looked up by [`resolve`].
-pub(super) fn targets(named: &[PeerAddress]) -> Vec<Target> {
-    let target =
-        |peer: &PeerAddress| peer.address().map(|address| Target { address, expected: peer.id });
-    named.iter().filter_map(target).collect()
+/// A node that is named by address, and every address that its name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedNode {
+    /// The first of them.
+    pub(crate) target: Target,
+    /// All of them.
+    pub(crate) addresses: Vec<Address>,
+}
+
+impl NamedNode {
+    /// What a name stands for with these transports; nothing if it needs DNS or none fits.
+    pub(crate) fn of(peer: &PeerAddress, kinds: &[TransportKind]) -> Option<Self> {
+        let addresses: Vec<Address> = peer.addresses(kinds).collect();
+        let target = Target { address: *addresses.first()?, expected: peer.id };
+        Some(NamedNode { target, addresses })
+    }
+}
+
+/// The peers that are named by address; names are looked up by [`resolve`]. One that is named
+/// once for each transport is one.
+pub(super) fn targets(peers: &[PeerAddress], kinds: &[TransportKind]) -> Vec<NamedNode> {
+    let mut all: Vec<NamedNode> = Vec::new();
+    for named in peers.iter().filter_map(|peer| NamedNode::of(peer, kinds)) {
+        let is_same = |other: &&mut NamedNode| {
+            other.target.expected == named.target.expected
+                && other.target.address.socket() == named.target.address.socket()
+        };
+        match all.iter_mut().find(is_same) {
+            Some(same) => {
+                let new = named.addresses.iter().filter(|one| !same.addresses.contains(one));
+                let new: Vec<Address> = new.copied().collect();
+                same.addresses.extend(new);
+            }
+            None => all.push(named),
+        }
+    }
+    all
 }
 
 /// Starts the tasks beside the actors: accepting connections, and looking names up.
 pub(super) fn background(
     config: &Config,
-    listeners: Vec<Box<dyn Listener>>,
-    accepted: &Queue<Link>,
+    listeners: Vec<Listening>,
+    accepted: &Queue<Accepted>,
     manager: &Addr<NetworkManager>,
 ) -> Vec<AbortHandle> {
     let accepting = |listener| actix_rt::spawn(accept(listener, accepted.clone()));
@@ -79,7 +195,7 @@ pub(super) fn background(
     let bootstrap = network.bootstrap.iter().map(|peer| (peer, Named::Bootstrap));
     let persistent = network.persistent_peers.iter().map(|peer| (peer, Named::Persistent));
     for (peer, named) in bootstrap.chain(persistent) {
-        if peer.address().is_none() {
+        if matches!(peer.host, Host::Name(_)) {
             let looking = resolve(peer.clone(), named, manager.clone());
             tasks.push(actix_rt::spawn(looking).abort_handle());
         }
@@ -87,11 +203,11 @@ pub(super) fn background(
     tasks
 }
 
-async fn accept(mut listener: Box<dyn Listener>, accepted: Queue<Link>) {
+async fn accept(mut listener: Listening, accepted: Queue<Accepted>) {
     loop {
         match listener.accept().await {
-            // A full queue drops the link, which closes it: the manager is behind.
-            Ok(link) => drop(accepted.push(link)),
+            // A full queue drops the connection, which closes it: the manager is behind.
+            Ok(new) => drop(accepted.push(new)),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -108,11 +224,8 @@ async fn resolve(target: PeerAddress, named: Named, manager: Addr<NetworkManager
             Ok(addresses) => {
                 let mut found = false;
                 for address in addresses {
-                    let resolved = PeerAddress {
-                        id: target.id,
-                        host: Host::Ip(address.ip()),
-                        port: address.port(),
-                    };
+                    let host = Host::Ip(address.ip().to_canonical());
+                    let resolved = PeerAddress { host, ..target.clone() };
                     found = manager.send(Connect { target: resolved, named }).await.is_ok();
                 }
                 if found {

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha20Rng;
 use super::{
     StartError,
     core::{Actors, Core},
-    reach::{announced, as_map, background, listen},
+    reach::{Transports, announced, as_map, background, listen},
     settings,
     stage::{Peers, Stage, start},
 };
@@ -40,7 +40,6 @@ use crate::{
         StoreBackend,
         writer::{QueueLimits, StoreWriter},
     },
-    transport::Transport,
 };
 
 /// Messages that may wait for the relay or the requests. Bytes are bounded by the peers'
@@ -53,7 +52,7 @@ pub(crate) struct RootParts {
     pub(crate) blockchain: Handlers,
     pub(crate) consensus: Handlers,
     pub(crate) servers: Servers,
-    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) transports: Transports,
     pub(crate) backend: Box<dyn StoreBackend>,
     pub(crate) clock: Clock,
     pub(crate) seed: [u8; 32],
@@ -61,12 +60,11 @@ pub(crate) struct RootParts {
     pub(crate) fatal: Fatal,
     /// Whether the store is written on this thread, as in a simulation.
     pub(crate) inline: bool,
-    pub(crate) listen: Vec<Address>,
 }
 
 /// Starts a node on the current thread, which runs an actix system.
 pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result<Core, StartError> {
-    let listeners = listen(&*parts.transport, &parts.listen).await?;
+    let listeners = listen(&parts.transports, &parts.config.network.listen).await?;
     let listening: Vec<Address> = listeners.iter().map(|listener| listener.local()).collect();
     let own = Arc::new(parts.own);
     let own_addresses = announced(&parts.config, &listening);
@@ -113,7 +111,7 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
         );
     }
     let (manager, accepted) =
-        stage.manager(machine, &peers, (gossip, questions), parts.transport, own_addresses);
+        stage.manager(machine, &peers, (gossip, questions), parts.transports, own_addresses);
     let scoring = stage.scoring(scoring, &peers, &manager, observations_in, restored);
     let acceptors = background(&stage.config, listeners, &accepted, &manager);
     let monitoring = stage.monitoring.clone();

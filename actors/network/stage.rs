@@ -17,14 +17,14 @@ use tokio::task::AbortHandle;
 
 use super::{
     core::{Actors, Core},
-    reach::targets,
+    reach::{Transports, targets},
     settings,
 };
 use crate::{
     bridge::{DirectCounts, Judged, MonitoringBridge, Subscribe},
     clock::Clock,
     events::Event,
-    manager::{ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
+    manager::{Accepted, ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
     own::OwnNode,
     peer::{Arrivals, ByteLimits, Directory, FromPeer, PeerLinks, PeerTiming, SessionEvent},
     peer_store::PeerStore,
@@ -32,7 +32,6 @@ use crate::{
     requests::{Ask, RequestDesk},
     scoring::Observation,
     shell::{Fatal, Intake, Placement, Pulse, Queue, Workers},
-    transport::{Link, Transport},
 };
 
 /// Peer exchange messages that may wait; peers send one a second.
@@ -92,7 +91,7 @@ impl Stage {
 
     fn opening(
         &mut self,
-        transport: Arc<dyn Transport>,
+        transports: Transports,
         links: PeerLinks,
         sessions: Queue<SessionEvent>,
     ) -> Arc<Opening> {
@@ -102,7 +101,7 @@ impl Stage {
             HandshakeConfig::new(own.keypair.clone(), own.network).with_policy(policy);
         handshake.timeout_ms = network.handshake_timeout.as_millis();
         Arc::new(Opening {
-            transport,
+            transports,
             own,
             handshake,
             connection_timeout: network.connection_timeout.as_millis(),
@@ -136,12 +135,12 @@ impl Stage {
         machine: Manager,
         peers: &Peers,
         (gossip, requests): (Queue<FromPeer>, Queue<FromPeer>),
-        transport: Arc<dyn Transport>,
+        transports: Transports,
         own_addresses: Vec<Address>,
-    ) -> (Addr<NetworkManager>, Queue<Link>) {
+    ) -> (Addr<NetworkManager>, Queue<Accepted>) {
         let (exchange, exchange_in) = Queue::new("exchange", EXCHANGE);
         let (sessions, sessions_in) = Queue::<SessionEvent>::new("sessions", SESSIONS);
-        let (accepted, accepted_in) = Queue::<Link>::new("accepted", ACCEPTED);
+        let (accepted, accepted_in) = Queue::<Accepted>::new("accepted", ACCEPTED);
         let links = PeerLinks {
             network: self.own.network,
             gossip,
@@ -151,7 +150,8 @@ impl Stage {
             body_limits: KINDS.map(|row| self.config.body_max(row.kind)),
             observations: self.observations.clone(),
         };
-        let opening = self.opening(transport, links, sessions);
+        let kinds = transports.kinds.clone();
+        let opening = self.opening(transports, links, sessions);
         let relay = peers.relay.clone();
         let actor = NetworkManager::new(ManagerParts {
             machine,
@@ -167,8 +167,8 @@ impl Stage {
                 exchange: exchange_in,
                 accepted: accepted_in,
             },
-            bootstrap: targets(&self.config.network.bootstrap),
-            persistent: targets(&self.config.network.persistent_peers),
+            bootstrap: targets(&self.config.network.bootstrap, &kinds),
+            persistent: targets(&self.config.network.persistent_peers, &kinds),
             own: Arc::clone(&self.own),
             own_addresses,
             clock: self.clock.clone(),

@@ -7,7 +7,8 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use peerstage_core::{
-    config::{PeerAddress, Span},
+    config::{Config, PeerAddress, Span},
+    identity::NodeId,
     kinds::{Kind, RelayMode},
 };
 use serde_json::json;
@@ -111,7 +112,7 @@ pub(super) enum Command {
     },
     /// Connect to an address and keep at it, until `disconnect` or the node's end.
     Connect {
-        /// HOST:PORT or NODEID@HOST:PORT.
+        /// HOST:PORT, NODEID@HOST:PORT or /dns/HOST/udp/PORT/quic/p2p/NODEID.
         address: PeerAddress,
     },
     /// Disconnect a peer and leave it alone for 5 minutes. Then a peer that the configuration
@@ -281,12 +282,24 @@ fn print_id(layered: &Layered, json: bool) -> Result<(), Failure> {
         other => other.into(),
     })?;
     let (node, key) = (keypair.node_id(), keypair.public());
+    let addresses = full_addresses(&config, node);
     let text = if json {
-        json!({ "node": node, "public_key": key }).to_string()
+        json!({ "node": node, "public_key": key, "addresses": addresses }).to_string()
     } else {
-        node.to_string()
+        [vec![node.to_string()], addresses].concat().join("\n")
     };
     print(&text)
+}
+
+/// Where others reach this node as far as its configuration tells, in full: what to put into
+/// their bootstrap lists.
+fn full_addresses(config: &Config, node: NodeId) -> Vec<String> {
+    let network = &config.network;
+    let external = &network.external_addresses;
+    let places = if external.is_empty() { &network.listen } else { external };
+    let addresses = places.iter().flat_map(|place| place.addresses(&network.transports));
+    let reachable = addresses.filter(|address| address.is_dialable());
+    reachable.map(|address| address.multiaddr(Some(node)).to_string()).collect()
 }
 
 fn config(layered: &Layered, command: &ConfigCommand, json: bool) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! What a node says, for people.
 
-use peerstage_core::{scoring::BanRecord, time::Time};
+use peerstage_core::{address::Address, scoring::BanRecord, time::Time};
 use serde_json::Value;
 
 use super::table::{Style, Table, Tone, age, bytes, tame};
@@ -91,6 +91,7 @@ pub(super) fn peers(peers: &[PeerInfo], style: Style) -> String {
     let mut table = Table::new(&[
         "peer",
         "way",
+        "via",
         "score>",
         "standing",
         "ping>",
@@ -107,6 +108,7 @@ pub(super) fn peers(peers: &[PeerInfo], style: Style) -> String {
             [
                 peer.peer.short(),
                 way(peer).to_owned(),
+                peer.transport.clone(),
                 format!("{:.1}", peer.score),
                 peer.standing.clone(),
                 ping(peer),
@@ -126,7 +128,7 @@ pub(super) fn peers(peers: &[PeerInfo], style: Style) -> String {
 pub(super) fn peer(peer: &PeerInfo, style: Style) -> String {
     let lines = [
         ("peer", peer.peer.to_string()),
-        ("address", format!("{} ({}, group {})", peer.address, way(peer), peer.group)),
+        ("address", format!("{} ({}, group {})", full(peer), way(peer), peer.group)),
         ("place", peer.place.clone()),
         ("agent", peer.agent.clone()),
         ("validator", peer.validator.map_or("-".to_owned(), |key| key.to_string())),
@@ -183,7 +185,8 @@ pub(super) fn netinfo(
             (!peer.outbound, peer.round_trip_ms.unwrap_or(u64::MAX), peer.peer)
         });
         let mut headings = vec![
-            "way", "peer", "type", "group", "score>", "ping>", "in>", "out>", "queue>", "age>",
+            "way", "via", "peer", "type", "group", "score>", "ping>", "in>", "out>", "queue>",
+            "age>",
         ];
         headings.extend(with_address.then_some("address"));
         headings.extend(with_agent.then_some("agent"));
@@ -191,6 +194,7 @@ pub(super) fn netinfo(
         for peer in &peers {
             let mut cells = vec![
                 way(peer).to_owned(),
+                peer.transport.clone(),
                 peer.peer.short(),
                 kind(peer).to_owned(),
                 peer.group.clone(),
@@ -211,19 +215,22 @@ pub(super) fn netinfo(
     text.push_str(&counts(&peers, style));
     text.push_str(&format!("\nknown: {}", known(&status.book)));
     text.push_str(&format!("\nanchors: {}\n", anchors(&status.book)));
-    let places: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
-    text.push_str(&format!("\nlistens at {}\n", places.join(", ")));
+    let full = |address: &Address| address.multiaddr(Some(status.node)).to_string();
+    let places: Vec<String> = status.listen.iter().map(full).collect();
+    text.push_str(&format!("listens at {}\n", places.join("\n           ")));
     text
 }
 
 fn counts(peers: &[PeerInfo], style: Style) -> String {
-    let mut table = Table::new(&["", "ipv4>", "ipv6>", "total>", "validators>"]);
+    let mut table = Table::new(&["", "ipv4>", "ipv6>", "tcp>", "quic>", "total>", "validators>"]);
     for (name, chosen) in [("in", Some(false)), ("out", Some(true)), ("total", None)] {
         let of = || peers.iter().filter(move |p| chosen.is_none_or(|out| p.outbound == out));
         table.row([
             name.to_owned(),
             of().filter(|peer| peer.address.ip().is_ipv4()).count().to_string(),
             of().filter(|peer| peer.address.ip().is_ipv6()).count().to_string(),
+            of().filter(|peer| peer.transport == "tcp").count().to_string(),
+            of().filter(|peer| peer.transport == "quic").count().to_string(),
             of().count().to_string(),
             of().filter(|peer| peer.validator.is_some()).count().to_string(),
         ]);
@@ -251,6 +258,10 @@ fn time_of_day(at: Time) -> String {
     let (seconds, ms) = (at.0 / 1_000, at.0 % 1_000);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{hour:02}:{minute:02}:{second:02}.{ms:03}")
+}
+
+fn full(peer: &PeerInfo) -> String {
+    peer.address.multiaddr(None).to_string()
 }
 
 /// What the connection is for.

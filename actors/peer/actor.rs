@@ -103,6 +103,9 @@ impl StreamHandler<Arrived> for Peer {
                 self.guard.set_closure(Closure::local(CloseReason::ProtocolError));
                 ctx.stop();
             }
+            Arrived::StrayStream => {
+                step(self, ctx, |peer, _, out| peer.connection.on_stray_stream(out));
+            }
             Arrived::Lost(error) => {
                 tracing::debug!(peer = %self.remote.short(), %error, "connection lost");
                 ctx.stop();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::Recipient;
 use peerstage_core::{
+    address::Address,
     frame::Message,
     identity::{NetworkId, NodeId, PublicKey},
     kinds::{KINDS, Kind},
@@ -85,8 +86,10 @@ pub struct Greeting {
     pub validator: Option<PublicKey>,
     /// The handshake hash, the same on both sides.
     pub channel: [u8; 32],
-    /// The Noise suite's name.
+    /// The name of the Noise suite, or of TLS's key agreement.
     pub suite: &'static str,
+    /// Where the other end is.
+    pub address: Address,
     /// What it said.
     pub hello: Hello,
     /// Its record, verified.

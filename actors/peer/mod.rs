@@ -1,4 +1,4 @@
-//! The Peer actor: one a connection, around the [`Connection`] machine and the Noise transport.
+//! The Peer actor: one a connection, around the [`Connection`] machine and a secure channel.
 //!
 //! It reads records, hands whole messages up through bounded queues, and writes what the relay
 //! put into its [`Outbox`]. Its death, in order or by panic, closes this connection, frees its
@@ -6,6 +6,10 @@
 
 mod actor;
 mod directory;
+mod lane_reader;
+#[cfg(test)]
+mod lane_tests;
+mod lane_writer;
 mod limits;
 mod link;
 mod outbox;
@@ -13,11 +17,16 @@ mod reader;
 mod sending;
 mod writer;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
 
 use actix::{Actor, ActorContext, Context, Message, Recipient, StreamHandler};
 use bytes::BytesMut;
 use peerstage_core::{
+    address::Address,
     codec,
     connection::{self, Action, Connection, End, Violation},
     frame::{self, FrameError},
@@ -35,6 +44,8 @@ use peerstage_core::{
 };
 
 pub use directory::Directory;
+use lane_reader::LaneReader;
+use lane_writer::LaneWriter;
 pub use limits::ByteLimits;
 pub use link::{
     Arrival, Arrivals, FromPeer, Greeting, PeerLinks, PeerTiming, PeerUp, SessionEnd, SessionEvent,
@@ -48,7 +59,10 @@ use writer::{WriteState, Writer, WriterNews};
 use crate::{
     clock::Clock,
     shell::{ByteBudget, Timer},
-    transport::Io,
+    transport::{
+        Io,
+        quic::{LanesIn, LanesOut},
+    },
 };
 
 /// How long a goodbye may take to leave, ms.
@@ -66,19 +80,32 @@ pub enum PeerOrder {
     Panic,
 }
 
+/// An authenticated, encrypted connection.
+pub(crate) enum SecureChannel {
+    /// Noise records on one stream of bytes, whatever carries it.
+    Noise {
+        /// The bytes.
+        io: Box<dyn Io>,
+        /// Our direction's keys.
+        sealer: Sealer,
+        /// The remote's direction's keys.
+        opener: Opener,
+        /// Bytes that arrived with the end of the handshake.
+        leftover: BytesMut,
+    },
+    /// QUIC, which has a stream for each lane.
+    Quic(Box<LanesIn>, LanesOut),
+}
+
 /// What the peer actor is made of.
-pub struct PeerParts {
+pub(crate) struct PeerParts {
     /// The connection's number.
     pub session: SessionId,
     /// Who the other side proved to be.
     pub remote: NodeId,
-    /// Bytes that arrived with the end of the handshake.
-    pub leftover: BytesMut,
-    /// Our direction's keys.
-    pub sealer: Sealer,
-    /// The remote's direction's keys.
-    pub opener: Opener,
-    /// The Noise suite's name.
+    /// Where the other end is.
+    pub address: Address,
+    /// The name of the Noise suite, or of TLS's key agreement.
     pub suite: &'static str,
     /// What is fixed for the connection.
     pub terms: connection::Terms,
@@ -110,13 +137,21 @@ enum Phase {
     Closing(Time),
 }
 
+/// Bytes that passed a socket.
+fn bytes_total(direction: &'static str, transport: &'static str) -> metrics::Counter {
+    metrics::counter!("peerstage_bytes_total", "direction" => direction, "transport" => transport)
+}
+
 /// The actor of one connection.
 pub struct Peer {
     session: SessionId,
     remote: NodeId,
+    address: Address,
     suite: &'static str,
     channel: [u8; 32],
     connection: Connection,
+    /// Set by the greeting; the reader of lanes looks at it.
+    is_greeted: Rc<Cell<bool>>,
     phase: Phase,
     /// Messages of the current step, and the bytes they came in.
     arrived: Vec<Arrival>,
@@ -135,10 +170,10 @@ pub struct Peer {
 
 impl Peer {
     /// Starts the actor on the current thread.
-    pub fn launch(io: Box<dyn Io>, parts: PeerParts) {
+    pub(crate) fn launch(channel: SecureChannel, parts: PeerParts) {
         let PeerParts { links, guard, clock, .. } = parts;
         let now = clock.now();
-        let channel = parts.terms.handshake_hash;
+        let hash = parts.terms.handshake_hash;
         let mut first_actions = Vec::new();
         let connection =
             Connection::new(now, parts.terms, &parts.hello, parts.nonce, &mut first_actions);
@@ -146,26 +181,42 @@ impl Peer {
         outbox.set_upload_rate(now, parts.limits.upload_per_peer());
         let writing = WriteState::new(now);
         let budget = ByteBudget::new(parts.budget_bytes);
-        let (read, write) = tokio::io::split(io);
-        let limit = parts.limits.reading(parts.session, clock.clone());
-        let reader = Reader::new(read, parts.opener, budget.clone(), limit, parts.leftover);
-        let (limit, shared) = (parts.limits.writing(parts.session), Rc::clone(&writing));
-        let writer = Writer::new(write, parts.sealer, shared, outbox.clone(), limit, clock.clone());
+        let slow = parts.limits.reading(parts.session, clock.clone());
+        let limit = parts.limits.writing(parts.session);
+        let is_greeted = Rc::new(Cell::new(false));
+        let transport = parts.address.transport().name();
         Peer::create(|ctx| {
-            <Self as StreamHandler<Arrived>>::add_stream(reader, ctx);
-            <Self as StreamHandler<WriterNews>>::add_stream(writer, ctx);
+            let (shared, time, queues) = (Rc::clone(&writing), clock.clone(), outbox.clone());
+            match channel {
+                SecureChannel::Noise { io, sealer, opener, leftover } => {
+                    let (read, write) = tokio::io::split(io);
+                    let reader = Reader::new(read, opener, budget.clone(), slow, leftover);
+                    <Self as StreamHandler<Arrived>>::add_stream(reader, ctx);
+                    let writer = Writer::new(write, sealer, shared, queues, limit, time);
+                    <Self as StreamHandler<WriterNews>>::add_stream(writer, ctx);
+                }
+                SecureChannel::Quic(incoming, outgoing) => {
+                    let gate = Rc::clone(&is_greeted);
+                    let reader = LaneReader::new(*incoming, gate, budget.clone(), slow);
+                    <Self as StreamHandler<Arrived>>::add_stream(reader, ctx);
+                    let writer = LaneWriter::new(outgoing, shared, queues, limit, time);
+                    <Self as StreamHandler<WriterNews>>::add_stream(writer, ctx);
+                }
+            }
             Peer {
                 session: parts.session,
                 remote: parts.remote,
+                address: parts.address,
                 suite: parts.suite,
-                channel,
+                channel: hash,
                 connection,
+                is_greeted,
                 phase: Phase::Greeting(Vec::new()),
                 arrived: Vec::new(),
                 arrived_bytes: 0,
                 outbox,
                 writing,
-                bytes_in: metrics::counter!("peerstage_bytes_total", "direction" => "in"),
+                bytes_in: bytes_total("in", transport),
                 write_timeout: parts.write_timeout,
                 budget,
                 links,
@@ -184,7 +235,10 @@ impl Peer {
         let mut partial = plain.read;
         for record in plain.records() {
             partial = 0;
-            self.connection.on_record(now, record, out);
+            match plain.lane {
+                None => self.connection.on_record(now, record, out),
+                Some(lane) => self.connection.on_frames(now, lane, record, out),
+            }
         }
         self.connection.on_partial_record(now, partial, plain.pending);
     }
@@ -206,6 +260,7 @@ impl Peer {
     }
 
     fn greeted(&mut self, hello: Hello, ctx: &mut Context<Self>) {
+        self.is_greeted.set(true);
         let record = SignedRecord::decode(&hello.record)
             .and_then(|record| record.verify(&self.links.network, self.clock.wall()));
         let record = match record {
@@ -226,6 +281,7 @@ impl Peer {
             validator: self.connection.validator(),
             channel: self.channel,
             suite: self.suite,
+            address: self.address,
             hello,
             record: Box::<VerifiedRecord>::new(record),
             orders: Self::recipient(ctx),
@@ -319,7 +375,7 @@ fn fault_of(violation: &Violation) -> Fault {
         Violation::Frame(FrameError::Oversized { .. }) => Fault::OversizedMessage,
         Violation::Frame(FrameError::UnknownKind(_)) => Fault::UnknownKind,
         Violation::Frame(_) | Violation::Malformed(_) => Fault::MalformedMessage,
-        Violation::OutOfTurn(_) => Fault::ProtocolViolation,
+        Violation::OutOfTurn(_) | Violation::StrayStream => Fault::ProtocolViolation,
         Violation::TooMany(_) | Violation::TooManyRecords => Fault::Spam,
         Violation::WrongRole(_) => Fault::WrongRole,
         Violation::FalseProof => Fault::Handshake,

@@ -231,6 +231,11 @@ impl Outbox {
         queues.senders.excuse(longer);
     }
 
+    /// Leaves these lanes out, as [`Lanes::block`].
+    pub fn block(&self, lanes: u8) {
+        self.lock().lanes.block(lanes);
+    }
+
     /// Moves frames to the end of `text`, at most `limit` bytes.
     pub fn fill(&self, now: Time, text: &mut BytesMut, limit: usize) {
         let mut queues = self.lock();

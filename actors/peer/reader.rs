@@ -13,7 +13,10 @@ use std::{
 
 use bytes::BytesMut;
 use futures_util::Stream;
-use peerstage_core::noise::{Opened, Opener, RECORD_HEADER_LEN, RECORD_LEN_MAX, TransportError};
+use peerstage_core::{
+    kinds::Lane,
+    noise::{Opened, Opener, RECORD_HEADER_LEN, RECORD_LEN_MAX, TransportError},
+};
 use tokio::io::{AsyncRead, ReadBuf, ReadHalf};
 
 use super::limits::ReadLimit;
@@ -21,15 +24,15 @@ use crate::{shell::ByteBudget, transport::Io};
 
 /// The most one read takes from the socket, bytes: two full records. More would keep the other
 /// peers of the thread waiting.
-const READ_MAX: usize = 128 * 1024;
+pub(super) const READ_MAX: usize = 128 * 1024;
 /// A read behind the start of a record whose rest it brings, bytes.
 const BUFFER: usize = READ_MAX + RECORD_HEADER_LEN + RECORD_LEN_MAX;
 /// Bytes read before the other tasks of the thread have their turn.
-const TURN: usize = 256 * 1024;
+pub(super) const TURN: usize = 256 * 1024;
 /// Buffers a thread keeps for the next read. A buffer is in use only while one read is handled.
 const SPARE_MAX: usize = 2;
 /// The start of a record may keep this much memory between reads, bytes.
-const TAIL_KEPT: usize = 1024;
+pub(super) const TAIL_KEPT: usize = 1024;
 
 thread_local! {
     static SPARE: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
@@ -48,6 +51,8 @@ pub(super) struct Plaintext {
     pub(super) read: usize,
     /// Whether the start of a record waits for its rest.
     pub(super) pending: bool,
+    /// The lane whose stream it came from, where each has one: frames then, instead of records.
+    pub(super) lane: Option<Lane>,
 }
 
 impl Plaintext {
@@ -57,18 +62,31 @@ impl Plaintext {
         records.iter().map(|range| bytes.get(range.clone()).unwrap_or_default())
     }
 
+    /// Room for what a lane's stream brings.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        &mut self.buffer.bytes
+    }
+
+    /// The first so many bytes are whole frames.
+    pub(super) fn set_frames(&mut self, length: usize) {
+        self.buffer.records.clear();
+        if length > 0 {
+            self.buffer.records.push(0..length);
+        }
+    }
+
     /// Bytes of plaintext.
     pub(super) fn len(&self) -> usize {
         self.buffer.records.iter().map(Range::len).sum()
     }
 
-    fn take() -> Self {
+    pub(super) fn take() -> Self {
         let spare = SPARE.with_borrow_mut(Vec::pop);
         let buffer = spare.unwrap_or_else(|| Buffer {
             bytes: vec![0; BUFFER].into_boxed_slice(),
             records: Vec::new(),
         });
-        Plaintext { buffer, read: 0, pending: false }
+        Plaintext { buffer, read: 0, pending: false, lane: None }
     }
 }
 
@@ -93,6 +111,8 @@ pub(super) enum Arrived {
     Records(Plaintext),
     /// A record that fails its tag, or is none.
     Refused(TransportError),
+    /// A stream that belongs to no lane.
+    StrayStream,
     /// The socket has ended.
     Lost(io::Error),
 }

@@ -60,6 +60,16 @@ impl WriteState {
         self.stalled_since().is_some_and(|since| now.since(since) >= timeout)
     }
 
+    /// So many bytes wait, and the socket has taken nothing since then.
+    pub(super) fn set_waiting(&mut self, bytes: usize, since: Time) {
+        (self.waiting, self.moved) = (bytes, since);
+    }
+
+    /// The last message, once.
+    pub(super) fn take_goodbye(&mut self) -> Option<Outgoing> {
+        self.goodbye.take()
+    }
+
     /// Sends this behind what is already sealed, and then nothing more.
     pub(super) fn say_goodbye(&mut self, last: Outgoing) {
         self.goodbye = Some(last);
@@ -120,7 +130,7 @@ impl Writer {
             limit,
             clock,
             buffer: BytesMut::new(),
-            bytes_out: metrics::counter!("peerstage_bytes_total", "direction" => "out"),
+            bytes_out: super::bytes_total("out", "tcp"),
             paced: None,
             turn: 0,
             stalled: false,
@@ -160,7 +170,7 @@ impl Writer {
 
     /// Seals a record of what is ready, once all that was sealed before is written.
     fn seal(&mut self, now: Time) -> Result<(), WriterNews> {
-        let goodbye = self.state.borrow_mut().goodbye.take();
+        let goodbye = self.state.borrow_mut().take_goodbye();
         if self.buffer.capacity() == 0 {
             self.buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         }

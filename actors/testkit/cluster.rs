@@ -1,4 +1,4 @@
-//! A network of real nodes for tests: on the simulated network in virtual time, or on TCP.
+//! A network of real nodes for tests: on the simulated network in virtual time, on TCP or on QUIC.
 //!
 //! A [`Cluster`] starts nodes through [`Network::builder`] only, as users do; the first one is
 //! the bootstrap node of all others. Each [`Member`] writes down what its chain was handed
@@ -65,7 +65,7 @@ impl Cluster {
     pub fn new(world: World, seed: u64) -> Self {
         let clock = match world {
             World::Simulated(_) => Clock::simulated(EPOCH_MS),
-            World::Loopback => Clock::system(),
+            World::Loopback | World::LoopbackQuic => Clock::system(),
         };
         Cluster {
             world,
@@ -169,22 +169,25 @@ impl Cluster {
         let life = self.members.get(index).map_or(0, |member| member.lives);
         let clock = match self.world {
             World::Simulated(_) => Clock::simulated(self.clock.now().0),
-            World::Loopback => self.clock.clone(),
+            World::Loopback | World::LoopbackQuic => self.clock.clone(),
         };
         let disk = self.members.get(index).map(|member| member.disk.clone()).unwrap_or_default();
         let mut builder = Network::builder(&self.chain)
             .keypair(self.keypair(index))
             .validators((0..self.validators).map(|index| self.validator_key(index).public()))
             .store(Box::new(disk.open()?))
-            .transport(self.world.transport(self.ip(index)))
             .simulated(clock.clone(), self.secret("life", index, life))
             .listen(&self.listen_at(index))
             .configure(|config| {
-                if matches!(self.world, World::Loopback) {
+                config.network.transports = self.world.kinds();
+                if !self.world.is_simulated() {
                     share_one_address(config);
                 }
                 (self.configure)(index, config);
             });
+        if let Some(transport) = self.world.transport(self.ip(index)) {
+            builder = builder.transport(transport);
+        }
         if index < self.validators {
             builder = builder.validator(self.validator_key(index));
         }
@@ -198,7 +201,7 @@ impl Cluster {
         builder = (self.prepare)(index, builder.serve(ECHO, echo));
         let network = match self.world {
             World::Simulated(_) => builder.start_here().await?,
-            World::Loopback => builder.start().await?,
+            World::Loopback | World::LoopbackQuic => builder.start().await?,
         };
         if let Some(member) = self.members.get_mut(index) {
             member.listen(&network, Arc::clone(&self.bell));
@@ -211,21 +214,21 @@ impl Cluster {
 
     fn bootstrap(&self) -> Vec<String> {
         let first = self.members.first().and_then(|member| member.network.as_ref());
-        match (&self.world, first.and_then(|network| network.listening().first())) {
-            (World::Loopback, Some(address)) => vec![address.to_string()],
-            (World::Loopback, None) => Vec::new(),
-            (World::Simulated(_), _) => vec![format!("{}:{PORT}", self.ip(0))],
+        if self.world.is_simulated() {
+            return vec![format!("{}:{PORT}", self.ip(0))];
         }
+        let address = first.and_then(|network| network.listening().first());
+        address.map(ToString::to_string).into_iter().collect()
     }
 
     fn listen_at(&self, index: usize) -> String {
         match &self.world {
             World::Simulated(_) => format!("{}:{PORT}", self.ip(index)),
-            World::Loopback => "127.0.0.1:0".to_owned(),
+            World::Loopback | World::LoopbackQuic => "127.0.0.1:0".to_owned(),
         }
     }
 
-    /// The address of a node's host; on TCP all share one.
+    /// The address of a node's host; on real sockets all share one.
     #[must_use]
     pub fn ip(&self, index: usize) -> IpAddr {
         self.world.ip(index)
@@ -284,13 +287,13 @@ impl Cluster {
     /// The simulated network below.
     ///
     /// # Panics
-    /// On TCP.
+    /// On real sockets.
     #[must_use]
     #[allow(clippy::panic, reason = "a tool of tests ends them by panicking")]
     pub fn simulation(&self) -> &SimNetwork {
         match &self.world {
             World::Simulated(network) => network,
-            World::Loopback => panic!("this cluster runs on TCP"),
+            _ => panic!("this cluster runs on real sockets"),
         }
     }
 
@@ -341,7 +344,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// On TCP all nodes have one address, which the limits for one address and group must allow.
+/// On real sockets all nodes have one address, which the limits for one address and group must allow.
 fn share_one_address(config: &mut Config) {
     let network = &mut config.network;
     network.max_outbound_per_group = 10_000;

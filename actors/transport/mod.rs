@@ -8,6 +8,7 @@
 //! transport never ends the process and never stops accepting because descriptors ran out.
 //! Not provided: limits on connections and on time, which the network manager and the peer set.
 
+pub mod quic;
 pub mod tcp;
 
 #[cfg(feature = "testkit")]
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 use peerstage_core::address::Address;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use quic::QuicTransport;
 pub use tcp::TcpTransport;
 
 /// A way to reach other nodes.

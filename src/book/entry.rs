@@ -68,7 +68,7 @@ pub enum BookChange {
 }
 
 impl BookEntry {
-    pub(super) fn new(now: Time, address: Address, peer: Option<NodeId>, source: Source) -> Self {
+    pub(crate) fn new(now: Time, address: Address, peer: Option<NodeId>, source: Source) -> Self {
         BookEntry {
             address,
             peer,

@@ -168,20 +168,20 @@ impl Book {
         record.record().addresses.iter().filter(of_node).copied().collect()
     }
 
-    /// A random few living records to pass on: only of nodes that were met or that `connected`
-    /// names, at most `count`, and never more than a quarter of a large book (Bitcoin: 23 %,
+    /// A random few living records to pass on: only of nodes that were met at an address or that
+    /// `connected` vouches for (attack row 18), at most `count`, and never more than a quarter of a large book (Bitcoin: 23 %,
     /// `MAX_PCT_ADDR_TO_SEND`). Those that `preferred` names come first.
     pub fn sample(
         &self,
         now: Time,
         rng: &mut impl Rng,
         count: usize,
-        connected: impl Fn(&NodeId) -> bool,
+        connected: impl Fn(&VerifiedRecord) -> bool,
         preferred: impl Fn(&VerifiedRecord) -> bool,
     ) -> Vec<SignedRecord> {
         let known = self.records.values().filter(|record| {
             let usable = record.record().addresses.iter().any(|address| self.is_usable(*address));
-            let met = connected(&record.node()) || self.was_met(&record.node());
+            let met = connected(record) || self.was_met(&record.node());
             usable && met && !record.is_expired(now)
         });
         let (mut first, mut rest): (Vec<_>, Vec<_>) = known.partition(|record| preferred(record));

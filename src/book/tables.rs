@@ -228,14 +228,16 @@ impl Filled {
     }
 }
 
-/// An address as it is hashed: always 18 bytes.
-fn bytes(address: &Address) -> [u8; 18] {
+/// An address as it is hashed: always 19 bytes.
+fn bytes(address: &Address) -> [u8; 19] {
     let ip = match address.ip() {
         std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
         std::net::IpAddr::V6(ip) => ip.octets(),
     };
-    let mut bytes = [0; 18];
-    for (to, from) in bytes.iter_mut().zip(ip.into_iter().chain(address.port().to_be_bytes())) {
+    let mut bytes = [0; 19];
+    let port = address.port().to_be_bytes();
+    let parts = ip.into_iter().chain(port).chain([address.transport().number()]);
+    for (to, from) in bytes.iter_mut().zip(parts) {
         *to = from;
     }
     bytes

@@ -139,6 +139,22 @@ fn a_tried_address_is_tested_before_it_makes_room() {
     }
 }
 
+/// One that can't be tested, because it is banned or connected to us, has its place for the forty
+/// minutes of a test and no longer.
+#[test]
+fn a_test_that_never_happens_ends() {
+    let mut book = empty(BookLimits { tried_buckets: 1, bucket_size: 1, ..Default::default() });
+    let [old, new] = [numbered(1 << 16), numbered(2 << 16)];
+    for (address, peer, at) in [(old, 1, NOW), (new, 2, NOW.plus(5 * 60 * 60 * 1000))] {
+        book.add_address(NOW, address, None, from("7.7.7.7:1"));
+        book.on_success(at, &address, keypair(peer).node_id());
+    }
+    let later = NOW.plus(5 * 60 * 60 * 1000);
+    assert_eq!(book.tests(later.plus(39 * 60_000)), [old]);
+    assert!(book.tests(later.plus(40 * 60_000)).is_empty());
+    assert!(book.get(&new).unwrap().tried && !book.get(&old).unwrap().tried);
+}
+
 /// The order of dialling is not for peers to choose: a neighbourhood of many addresses is drawn as
 /// often as one of a single address, and half of the draws are of tried addresses.
 #[test]
@@ -233,6 +249,9 @@ fn a_book_comes_back_as_it_was() {
     let mut other = Book::new(BookLimits::default(), [8; 32]);
     book.entries().for_each(|entry| other.restore(entry.clone()));
     assert!(other.len() * 10 > book.len() * 9, "another salt loses few: {}", other.len());
+    let lost = other.take_changes();
+    assert!(lost.iter().all(|change| matches!(change, BookChange::Forget(_))));
+    assert_eq!(lost.len(), book.len() - other.len(), "the store forgets them too");
 }
 
 /// With a map, addresses of one operator are one neighbourhood, however many /16 it has.
@@ -302,7 +321,7 @@ fn a_sample_is_a_few_records_of_nodes_that_were_met() {
             book.on_success(NOW, &there, node);
         }
     }
-    let nobody = |_: &NodeId| false;
+    let nobody = |_: &VerifiedRecord| false;
     let sample = book.sample(NOW, &mut rng, 32, nobody, |_| false);
     assert_eq!(sample.len(), 15, "a quarter of those that were met");
     assert!(sample.iter().all(|s| book.was_met(&s.record.public_key.node_id())));

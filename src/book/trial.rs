@@ -13,6 +13,9 @@ pub const COLLISIONS_MAX: usize = 16;
 /// How long a success speaks for whoever has the place, ms: 4 h, as in Bitcoin. The newcomer is
 /// then as good as what it would replace.
 const SPEAKS_FOR: Millis = 4 * 60 * 60 * 1000;
+/// How long the test of an occupant may take, ms: 40 min, as in Bitcoin. One that can't be dialled,
+/// because it is banned or connected to us, must not hold a place up for ever.
+const TEST_WINDOW: Millis = 40 * 60 * 1000;
 
 /// An address that has answered, whose place in the tried table another one has.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +115,10 @@ impl Book {
         let dialled = occupant.last_attempt.filter(|at| *at >= since);
         match dialled {
             Some(at) if occupant.failures > 0 && now.since(at) >= UNDER_WAY => {
+                self.promote(now, &candidate, false);
+                None
+            }
+            _ if now.since(since) >= TEST_WINDOW => {
                 self.promote(now, &candidate, false);
                 None
             }

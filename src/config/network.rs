@@ -6,9 +6,11 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Optional, PeerAddress, PostQuantum, Role, Size, Span, Text, schema::section};
+use super::{
+    Optional, OwnAddress, PeerAddress, PostQuantum, Role, Size, Span, Text, schema::section,
+};
 use crate::{
-    address::Address,
+    address::TransportKind,
     identity::{NetworkId, PublicKey},
     kinds::BODY_MAX,
 };
@@ -44,15 +46,23 @@ section! {
         pub genesis: Optional<Text<NetworkId>> = Optional::None;
         /// The validators known at the start, by public key. The chain replaces them.
         pub validators: Vec<Text<PublicKey>> = Vec::new();
-        /// The address to accept connections at. 0.0.0.0: every IPv4 address of this machine.
-        pub listen_address: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        /// The TCP port to accept connections at. 0: any free one. The default
-        /// is a guess: above the well-known ports, below the ephemeral ones.
-        pub listen_port: u16 = 30_400;
-        /// Where strangers reach this node: told to peers. Empty: listen_address, if it is one
-        /// address; a node that listens at 0.0.0.0 then tells no address, and others do not find
-        /// it through their peers.
-        pub external_addresses: Vec<Address> = Vec::new();
+        /// Where to accept connections: IP:PORT, over every transport of this node at the same
+        /// port, or in full for one, such as /ip4/0.0.0.0/udp/30400/quic. 0.0.0.0: every IPv4
+        /// address of this machine, `[::]`: every IPv6 address. Port 0: any free one. The default
+        /// port is a guess: above the well-known ones, below the ephemeral ones.
+        pub listen: Vec<OwnAddress> = vec![OwnAddress {
+            ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 30_400,
+            transport: None,
+        }];
+        /// What carries connections: "tcp" (with Noise inside) and "quic" (over UDP, with TLS 1.3
+        /// inside and a stream for each lane). With both, a peer is dialled over QUIC first and
+        /// over TCP a quarter of a second later, and the first that answers is kept.
+        pub transports: Vec<TransportKind> = vec![TransportKind::Tcp, TransportKind::Quic];
+        /// Where strangers reach this node, written as listen: told to peers. Empty: the addresses
+        /// of listen that name one; a node that listens at 0.0.0.0 alone then tells no address, and
+        /// others do not find it through their peers.
+        pub external_addresses: Vec<OwnAddress> = Vec::new();
         /// Ordinary peers at most, both directions; persistent peers and validators come on top.
         /// A guess between Bitcoin's 125 and geth's 50.
         pub max_peers: u32 = 64, in 1 => 10_000;

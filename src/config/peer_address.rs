@@ -1,4 +1,5 @@
-//! Where to find a peer, as an operator writes it: `host:port` or `nodeid@host:port`.
+//! Where to find a peer, as an operator writes it: `host:port`, `nodeid@host:port`, or in full,
+//! `/dns/host/udp/port/quic/p2p/nodeid`.
 
 use std::{
     fmt,
@@ -8,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{address::Address, identity::NodeId};
+use crate::{
+    address::{Address, Host, Multiaddr, ParseHostError, ParseMultiaddrError, TransportKind},
+    identity::NodeId,
+};
 
 /// A peer that the configuration names. With an id, only the node that proves this id is
 /// accepted there; without one, whoever answers.
@@ -20,21 +24,9 @@ pub struct PeerAddress {
     pub host: Host,
     /// Its port, never 0.
     pub port: u16,
+    /// Its transport; `None`: whichever of ours answers there.
+    pub transport: Option<TransportKind>,
 }
-
-/// The machine part of an address.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Host {
-    /// A number; IPv4-mapped IPv6 has become IPv4.
-    Ip(IpAddr),
-    /// A name for DNS to resolve, in lower case.
-    Name(String),
-}
-
-/// The longest host name, characters (RFC 1035 section 2.3.4, without the root's dot).
-pub const HOST_NAME_MAX: usize = 253;
-/// The longest label of a host name, characters (RFC 1035 section 2.3.4).
-pub const LABEL_MAX: usize = 63;
 
 /// Why a text is not a peer's address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,24 +44,37 @@ pub enum ParsePeerAddressError {
     #[error("an IPv6 address goes in brackets: [2001:db8::1]:30400")]
     Brackets,
     /// Neither an address nor a name.
-    #[error("{0:?} is neither an IP address nor a host name")]
-    Host(String),
+    #[error(transparent)]
+    Host(#[from] ParseHostError),
+    /// It begins with a slash and is wrong further on.
+    #[error(transparent)]
+    Multiaddr(#[from] ParseMultiaddrError),
 }
 
 impl PeerAddress {
-    /// The socket address, if the host is a number and needs no DNS.
-    #[must_use]
-    pub fn address(&self) -> Option<Address> {
-        match self.host {
-            Host::Ip(ip) => Some(Address::new(ip, self.port)),
+    /// Where to dial with the transports that a node has, in their order; nothing if the host is
+    /// a name, which needs DNS, or no transport fits.
+    pub fn addresses<'a>(
+        &'a self,
+        transports: &'a [TransportKind],
+    ) -> impl Iterator<Item = Address> + 'a {
+        let ip = match self.host {
+            Host::Ip(ip) => Some(ip),
             Host::Name(_) => None,
-        }
+        };
+        let fits = |transport: &TransportKind| self.transport.is_none_or(|one| one == *transport);
+        let fitting = transports.iter().copied().filter(move |transport| fits(transport));
+        ip.into_iter().flat_map(move |ip| {
+            let address = Address::new(ip, self.port);
+            fitting.clone().map(move |transport| address.over(transport))
+        })
     }
 }
 
 impl From<Address> for PeerAddress {
     fn from(address: Address) -> Self {
-        PeerAddress { id: None, host: Host::Ip(address.ip()), port: address.port() }
+        let transport = Some(address.transport());
+        PeerAddress { id: None, host: Host::Ip(address.ip()), port: address.port(), transport }
     }
 }
 
@@ -77,6 +82,13 @@ impl FromStr for PeerAddress {
     type Err = ParsePeerAddressError;
 
     fn from_str(text: &str) -> Result<Self, ParsePeerAddressError> {
+        if text.starts_with('/') {
+            let Multiaddr { host, port, transport, id } = text.parse()?;
+            if port == 0 {
+                return Err(ParsePeerAddressError::Port(port.to_string()));
+            }
+            return Ok(PeerAddress { id, host, port, transport: Some(transport) });
+        }
         let (id, place) = match text.split_once('@') {
             Some((id, place)) => {
                 let parsed = id.parse::<NodeId>();
@@ -89,7 +101,7 @@ impl FromStr for PeerAddress {
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let number = port.parse::<u16>().ok().filter(|number| digits && *number != 0);
         let port = number.ok_or_else(|| ParsePeerAddressError::Port(port.to_string()))?;
-        Ok(PeerAddress { id, host, port })
+        Ok(PeerAddress { id, host, port, transport: None })
     }
 }
 
@@ -98,7 +110,7 @@ fn split_port(place: &str) -> Result<(Host, &str), ParsePeerAddressError> {
     if let Some(inside) = place.strip_prefix('[') {
         let (ip, after) = inside.split_once(']').ok_or(ParsePeerAddressError::Brackets)?;
         let ip = ip.parse::<Ipv6Addr>();
-        let ip = ip.map_err(|_| ParsePeerAddressError::Host(place.to_string()))?;
+        let ip = ip.map_err(|_| ParseHostError(place.to_string()))?;
         let port = after.strip_prefix(':');
         let port = port.ok_or_else(|| ParsePeerAddressError::NoPort(place.to_string()))?;
         return Ok((Host::Ip(IpAddr::V6(ip).to_canonical()), port));
@@ -111,43 +123,12 @@ fn split_port(place: &str) -> Result<(Host, &str), ParsePeerAddressError> {
     Ok((host.parse()?, port))
 }
 
-impl FromStr for Host {
-    type Err = ParsePeerAddressError;
-
-    /// An IP address, or a host name (RFC 1123 section 2.1, and underscores, which container
-    /// networks use). A name whose last label is a number would be a misspelt IPv4 address.
-    fn from_str(text: &str) -> Result<Self, ParsePeerAddressError> {
-        if let Ok(ip) = text.parse::<IpAddr>() {
-            return Ok(Host::Ip(ip.to_canonical()));
-        }
-        let name = text.strip_suffix('.').unwrap_or(text);
-        let label_fits = |label: &str| {
-            (1..=LABEL_MAX).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
-        let last_is_number =
-            name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-        if name.len() > HOST_NAME_MAX || last_is_number || !name.split('.').all(label_fits) {
-            return Err(ParsePeerAddressError::Host(text.to_string()));
-        }
-        Ok(Host::Name(name.to_ascii_lowercase()))
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Host::Ip(IpAddr::V4(ip)) => ip.fmt(f),
-            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
-            Host::Name(name) => f.write_str(name),
-        }
-    }
-}
-
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(transport) = self.transport {
+            let (host, port, id) = (self.host.clone(), self.port, self.id);
+            return Multiaddr { host, port, transport, id }.fmt(f);
+        }
         if let Some(id) = self.id {
             write!(f, "{id}@")?;
         }
@@ -187,6 +168,8 @@ mod tests {
             "node_1:30400",
             &format!("{id}@localhost:30400"),
             &format!("{id}@[2001:db8::1]:30400"),
+            "/ip4/203.0.113.7/tcp/1",
+            &format!("/dns/localhost/udp/30400/quic/p2p/{id}"),
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
@@ -197,13 +180,26 @@ mod tests {
     #[test]
     fn a_mapped_address_becomes_ipv4() {
         assert_eq!(parse("[::ffff:1.2.3.4]:5"), parse("1.2.3.4:5"));
-        assert_eq!(parse("1.2.3.4:5").unwrap().address(), "1.2.3.4:5".parse().ok());
-        assert_eq!(parse("host:5").unwrap().address(), None);
+    }
+
+    #[test]
+    fn without_a_transport_any_of_ours_may_answer() {
+        let text = |address: &str, transports: &[TransportKind]| {
+            let found = parse(address).unwrap();
+            found.addresses(transports).map(|address| address.to_string()).collect::<Vec<_>>()
+        };
+        let both = &TransportKind::ALL;
+        assert_eq!(text("1.2.3.4:5", both), ["/ip4/1.2.3.4/udp/5/quic", "1.2.3.4:5"]);
+        assert_eq!(text("1.2.3.4:5", &[TransportKind::Tcp]), ["1.2.3.4:5"]);
+        assert_eq!(text("/ip4/1.2.3.4/tcp/5", both), ["1.2.3.4:5"]);
+        assert!(text("/ip4/1.2.3.4/udp/5/quic", &[TransportKind::Tcp]).is_empty());
+        assert!(text("host:5", both).is_empty());
     }
 
     #[test]
     fn a_wrong_address_is_told_what_is_wrong() {
         use ParsePeerAddressError::{Brackets, Host, Id, NoPort, Port};
+        let host_error = |text: &str| Err(Host(ParseHostError(text.to_owned())));
         assert_eq!(parse("host"), Err(NoPort("host".into())));
         assert_eq!(parse("[::1]"), Err(NoPort("[::1]".into())));
         assert_eq!(parse("host:0"), Err(Port("0".into())));
@@ -212,10 +208,12 @@ mod tests {
         assert_eq!(parse("host:65536"), Err(Port("65536".into())));
         assert_eq!(parse("2001:db8::1:30400"), Err(Brackets));
         assert_eq!(parse("[::1:5"), Err(Brackets));
-        assert_eq!(parse("[fe80::1%eth0]:5"), Err(Host("[fe80::1%eth0]:5".into())));
+        assert_eq!(parse("[fe80::1%eth0]:5"), host_error("[fe80::1%eth0]:5"));
+        assert_eq!(parse("/ip4/1.2.3.4/tcp/0"), Err(Port("0".into())));
+        assert!(parse("/ip4/1.2.3.4/tcp").is_err());
         assert_eq!(parse("abc@host:5"), Err(Id("abc".into())));
         for host in ["", "256.1.1.1", "1.2.3", "-a", "a-", "a..b", "a b", "ä", &"a".repeat(64)] {
-            assert_eq!(parse(&format!("{host}:5")), Err(Host(host.to_string())), "{host}");
+            assert_eq!(parse(&format!("{host}:5")), host_error(host), "{host}");
         }
     }
 
@@ -228,9 +226,12 @@ mod tests {
         }
 
         #[test]
-        fn addresses_round_trip(ip: std::net::IpAddr, port in 1u16.., id: Option<[u8; 32]>) {
-            let host = super::Host::Ip(ip.to_canonical());
-            let address = PeerAddress { id: id.map(NodeId), host, port };
+        fn addresses_round_trip(
+            ip: std::net::IpAddr, port in 1u16.., id: Option<[u8; 32]>, quic: Option<bool>,
+        ) {
+            let host = Host::Ip(ip.to_canonical());
+            let transport = quic.map(|quic| TransportKind::from_number(u8::from(quic)));
+            let address = PeerAddress { id: id.map(NodeId), host, port, transport };
             prop_assert_eq!(parse(&address.to_string()), Ok(address));
         }
     }

@@ -124,8 +124,8 @@ fn a_wrong_value_is_told_what_is_expected() {
     );
     assert_eq!(
         complaint("[network]\nbootstrap = [\n  'a:1',\n  'ä b:2',\n]\n"),
-        "node.toml:4:3: network.bootstrap expects a list of HOST:PORT or NODEID@HOST:PORT: \
-         \"ä b\" is neither an IP address nor a host name"
+        "node.toml:4:3: network.bootstrap expects a list of HOST:PORT, NODEID@HOST:PORT or \
+         /dns/HOST/udp/PORT/quic/p2p/NODEID: \"ä b\" is neither an IP address nor a host name"
     );
     assert_eq!(
         complaint("[network]\nmax_peers = 0\n"),
@@ -180,7 +180,15 @@ fn keys_that_contradict_each_other_are_refused_at_the_last_one_set() {
         ("[network]\ndial_backoff_base = '1h'", "2:1", "longer than network.dial_backoff_max"),
         ("[network]\nexternal_addresses = ['10.0.0.1:5']", "2:1", "no stranger can reach"),
         ("[network]\nname = ''", "2:1", "network.name must be"),
-        ("[network]\nlisten_port = 30401", "2:1", "both use port 30401"),
+        ("[network]\nlisten = ['0.0.0.0:30401']", "2:1", "both use port 30401"),
+        ("[network]\nlisten = []", "2:1", "network.listen names no address"),
+        ("[network]\ntransports = []", "2:1", "network.listen names no address"),
+        (
+            "[network]\ntransports = ['tcp']\nlisten = ['/ip4/0.0.0.0/udp/5/quic']",
+            "3:1",
+            "of a transport that",
+        ),
+        ("[metrics]\nlisten = '/ip4/0.0.0.0/udp/5/quic'", "2:1", "is not over TCP"),
         ("[scoring]\nweight_uptime = 0.3", "2:1", "sum to 1, but sum to 1.1"),
         ("[scoring]\nrelay_threshold = 80.0", "2:1", "must be ordered"),
         ("[scoring]\nban_threshold = -35\nhysteresis = 6", "3:1", "half of the least distance"),

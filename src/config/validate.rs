@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Config, Fault, Optional, Origin, Problem, Role, Size, keys};
-use crate::rate::{LEAST_TAKEN_BYTES_PER_SECOND, SLOWEST_BYTES_PER_SECOND};
+use crate::{
+    address::{Address, TransportKind},
+    rate::{LEAST_TAKEN_BYTES_PER_SECOND, SLOWEST_BYTES_PER_SECOND},
+};
 
 /// The longest name of a node or a network, bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -120,14 +123,25 @@ fn lists(config: &Config, rules: &mut Rules<'_>) {
             format!("{} has {count} entries; at most {max} are allowed", keys.join(" with "))
         });
     }
-    for address in &network.external_addresses {
+    let listens =
+        network.listen.iter().all(|place| place.addresses(&network.transports).count() > 0);
+    rules.require(
+        listens && !network.listen.is_empty(),
+        &["network.listen", "network.transports"],
+        || {
+            "network.listen names no address, or one of a transport that network.transports doesn't"
+                .to_string()
+        },
+    );
+    for place in &network.external_addresses {
+        let address = Address::new(place.ip, place.port);
         let private = network.allow_private_addresses && address.is_dialable();
         rules.require(
             address.is_routable() || private,
             &["network.external_addresses", "network.allow_private_addresses"],
             || {
                 format!(
-                    "network.external_addresses holds {address}, which no stranger can reach; \
+                    "network.external_addresses holds {place}, which no stranger can reach; \
                      a test network sets network.allow_private_addresses = true"
                 )
             },
@@ -309,14 +323,16 @@ fn services(config: &Config, rules: &mut Rules<'_>) {
         });
     }
     let (metrics, network) = (config.metrics.listen, &config.network);
-    let same_ip = network.listen_address.is_unspecified()
-        || metrics.ip().is_unspecified()
-        || network.listen_address.to_canonical() == metrics.ip();
-    let clash = config.metrics.enabled
-        && same_ip
-        && metrics.port() != 0
-        && metrics.port() == network.listen_port;
-    rules.require(!clash, &["metrics.listen", "network.listen_port"], || {
-        format!("metrics.listen and network.listen_port both use port {}", metrics.port())
-    });
+    let clash = network.listen.iter().any(|place| place.clashes_with(metrics));
+    rules.require(
+        !(config.metrics.enabled && clash),
+        &["metrics.listen", "network.listen"],
+        || format!("metrics.listen and network.listen both use port {}", metrics.port()),
+    );
+    let admin = config.admin.listen.as_option().map(|admin| ("admin.listen", *admin));
+    for (key, address) in [("metrics.listen", metrics)].into_iter().chain(admin) {
+        rules.require(address.transport() == TransportKind::Tcp, &[key], || {
+            format!("{key} = {address} is not over TCP, as HTTP is")
+        });
+    }
 }

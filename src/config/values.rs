@@ -1,11 +1,14 @@
 //! The small types that configuration values are made of.
 
-use std::{collections::BTreeMap, fmt, fmt::Display, net::IpAddr, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, fmt::Display, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 
-use super::{PeerAddress, Size, Span};
-use crate::{address::Address, kinds::RelayMode};
+use super::{OwnAddress, PeerAddress, Size, Span};
+use crate::{
+    address::{Address, TransportKind},
+    kinds::RelayMode,
+};
 
 /// A type a key can have.
 pub trait Field: Serialize + DeserializeOwned {
@@ -79,12 +82,10 @@ macro_rules! field {
 field! {
     bool: "true or false",
     u8: "a whole number",
-    u16: "a whole number",
     u32: "a whole number",
     f64: "a number",
     String: "text",
     PathBuf: "a path",
-    IpAddr: "an IP address",
     Span: "a duration such as \"5s\", \"250ms\" or \"1h 30m\"",
     Size: "a size such as \"64KiB\" or \"10MiB\", or a number of bytes",
     Address: "IP:PORT",
@@ -92,8 +93,9 @@ field! {
     Optional<Address>: "IP:PORT, or \"none\"",
     Optional<Text<crate::identity::NetworkId>>: "64 hexadecimal digits, or \"none\"",
     Vec<Text<crate::identity::PublicKey>>: "a list of public keys, each 64 hexadecimal digits",
-    Vec<Address>: "a list of IP:PORT",
-    Vec<PeerAddress>: "a list of HOST:PORT or NODEID@HOST:PORT",
+    Vec<OwnAddress>: "a list of IP:PORT or /ip4/IP/udp/PORT/quic",
+    Vec<TransportKind>: "a list of \"tcp\" and \"quic\"",
+    Vec<PeerAddress>: "a list of HOST:PORT, NODEID@HOST:PORT or /dns/HOST/udp/PORT/quic/p2p/NODEID",
     BTreeMap<String, String>: "a table of texts",
 }
 

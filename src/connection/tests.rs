@@ -8,9 +8,9 @@ use crate::{
     codec::{Capped, Text, encode},
     frame::RECORD_MAX,
     header::Header,
-    identity::Keypair,
+    identity::{Keypair, NetworkId, NodeId},
     lanes::Lanes,
-    messages::{GossipHeader, Pace, Topic, ValidatorProof},
+    messages::{GossipHeader, Outgoing, Pace, Topic, ValidatorProof},
 };
 
 const NET: NetworkId = NetworkId([1; 32]);

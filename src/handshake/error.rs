@@ -31,6 +31,9 @@ pub enum HandshakeError {
         /// The bitmap it offered.
         theirs: u8,
     },
+    /// No protocol name in common: another network, version or cipher suite.
+    #[error("the peer speaks for no network, version and cipher suite of ours")]
+    NoCommonProtocol,
     /// The remote's choice is not the best that both sides offer.
     #[error("the choice is not the best that both sides offer")]
     Downgrade,
@@ -78,6 +81,7 @@ impl HandshakeError {
             HandshakeError::WrongNetwork { .. } => "wrong_network",
             HandshakeError::UnsupportedVersion { .. } => "unsupported_version",
             HandshakeError::NoCommonSuite { .. } => "no_common_suite",
+            HandshakeError::NoCommonProtocol => "no_common_protocol",
             HandshakeError::Downgrade => "downgrade",
             HandshakeError::LowOrderPoint => "low_order_point",
             HandshakeError::InvalidKemKey => "invalid_kem_key",

@@ -26,6 +26,7 @@ pub mod fuzzing;
 mod identity;
 mod preface;
 mod session;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;

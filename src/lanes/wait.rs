@@ -4,11 +4,27 @@ use std::collections::VecDeque;
 
 use super::{GATHER_BYTES, Lanes};
 use crate::{
-    kinds::{Kind, Lane},
+    kinds::{Kind, LANES, Lane},
     time::Time,
 };
 
 impl Lanes {
+    /// Leaves these lanes out, one bit each: what each of them was given still waits for its own
+    /// stream.
+    pub fn block(&mut self, lanes: u8) {
+        self.blocked = lanes;
+    }
+
+    /// When something may be sent: now if a message is ready, later if all are paced, `None` if
+    /// nothing waits.
+    #[must_use]
+    pub fn ready_at(&self, now: Time) -> Option<Time> {
+        if self.waiting & !self.blocked == 0 {
+            return None;
+        }
+        (0..LANES).filter_map(|lane| self.lane_wait(lane, now)).min().map(|wait| now.plus(wait))
+    }
+
     /// How long the lane's next message must wait, ms; `None` if nothing waits there.
     pub(super) fn lane_wait(&self, lane: usize, now: Time) -> Option<u64> {
         let held = if self.never_waits(lane) { 0 } else { self.held_until.since(now) };
@@ -16,7 +32,7 @@ impl Lanes {
     }
 
     pub(super) fn lane_wait_unheld(&self, lane: usize, now: Time) -> Option<u64> {
-        if self.waiting & (1 << lane) == 0 {
+        if self.waiting & !self.blocked & (1 << lane) == 0 {
             return None;
         }
         if self.in_progress.get(lane)?.is_some() {

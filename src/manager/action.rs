@@ -252,8 +252,11 @@ pub struct PeerView {
     pub session: SessionId,
     /// Where.
     pub address: Address,
-    /// Whether we dialled.
+    /// Whether we dialled this connection.
     pub outbound: bool,
+    /// Whether we chose the peer: dialled it, be it in an earlier connection or in one that has
+    /// crossed with this.
+    pub chosen: bool,
     /// Since when.
     pub since: Time,
     /// Its neighbourhood.

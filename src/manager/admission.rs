@@ -82,7 +82,8 @@ impl Manager {
             },
         };
         let peer = established.peer;
-        let answered = attempt.as_ref().is_none_or(|a| self.check_answer(now, a, peer, out));
+        let at = established.address;
+        let answered = attempt.as_ref().is_none_or(|a| self.check_answer(now, a, (peer, at), out));
         let verdict = if !answered {
             let own = peer == self.identity.node;
             Verdict::Refuse(if own {
@@ -103,7 +104,7 @@ impl Manager {
         &mut self,
         now: Time,
         attempt: &Attempt,
-        peer: NodeId,
+        (peer, answered): (NodeId, Address),
         out: &mut Vec<Action>,
     ) -> bool {
         if peer == self.identity.node {
@@ -114,11 +115,12 @@ impl Manager {
             self.after_failure(now, attempt, DialFailure::UnexpectedIdentity(peer), out);
             return false;
         }
-        let address = attempt.address;
+        // Of the node's addresses that were tried together, the one that answered.
+        let address = answered;
         if attempt.purpose == DialPurpose::Bootstrap || attempt.purpose == DialPurpose::Persistent {
             self.book.add_address(now, address, Some(peer), Source::Operator);
         }
-        self.dialler.on_target(&self.config, &mut self.rng, now, &address, Some(peer));
+        self.dialler.on_target(&self.config, &mut self.rng, now, &attempt.address, Some(peer));
         self.book.on_success(now, &address, peer);
         self.persist_book(out);
         true
@@ -126,23 +128,30 @@ impl Manager {
 
     /// The peer as it would be shown.
     fn view_of(&self, now: Time, session: SessionId, new: &Established) -> PeerView {
+        let outbound = new.direction != Direction::Inbound;
         let mut view = PeerView {
             peer: new.peer,
             session,
             address: new.address,
             group: self.book.group_of(&new.address),
-            outbound: new.direction != Direction::Inbound,
+            outbound,
+            chosen: outbound,
             since: now,
             place: Place::Inbound,
             blocks_only: new.blocks_only,
             validator: new.validator,
         };
+        // A peer that we chose and that dials us in turn, or whose dial has crossed with ours, is
+        // still the one that we chose: no inbound place is taken, no outbound one becomes free.
+        view.chosen |= self.peers.get(&new.peer).is_some_and(|old| {
+            old.view.place == Place::Outbound && old.view.group == view.group && !view.blocks_only
+        });
         view.place = self.place_for(&view);
         view
     }
 
     fn judge(&self, now: Time, new: &Established, view: &PeerView) -> Verdict {
-        let PeerView { peer, outbound, group, place, .. } = *view;
+        let PeerView { peer, outbound, chosen, group, place, .. } = *view;
         if self.phase != Phase::Running {
             return Verdict::Refuse(CloseReason::Shutdown);
         }
@@ -155,10 +164,13 @@ impl Manager {
         if let Some(old) = self.peers.get(&peer) {
             let twin = Twin { outbound, channel: new.channel };
             let own = &self.identity.node;
-            return if newcomer_survives(&self.config, own, now, old, twin) {
-                Verdict::Replace
-            } else {
+            return if !newcomer_survives(&self.config, own, now, old, twin) {
                 Verdict::Refuse(CloseReason::Duplicate)
+            } else if place == Place::Inbound && old.view.place != place && self.is_full() {
+                // It would leave a place of another kind for one that a stranger could not have.
+                Verdict::Refuse(CloseReason::TooManyPeers)
+            } else {
+                Verdict::Replace
             };
         }
         if place.is_reserved() {
@@ -166,8 +178,8 @@ impl Manager {
         }
         let limited = !self.book.is_exempt(new.address);
         let census = self.peers.census();
-        let of_group = census.in_group(outbound, group);
-        if outbound {
+        let of_group = census.in_group(chosen, group);
+        if chosen {
             let full = if place == Place::BlocksOnly {
                 census.of(place) >= self.config.blocks_only_outbound
             } else {
@@ -225,7 +237,7 @@ impl Manager {
         out: &mut Vec<Action>,
     ) {
         let view = self.view_of(now, session, &new);
-        let PeerView { peer, address, outbound, validator, blocks_only, place, group, .. } = view;
+        let PeerView { peer, address, outbound, validator, blocks_only, group, .. } = view;
         let mut replaces = None;
         match verdict {
             Verdict::Refuse(reason) => {
@@ -256,9 +268,6 @@ impl Manager {
             let outcome = self.book.add_record(now, &mut self.rng, record, source, limit);
             self.persist_record(&peer, outcome, out);
             self.persist_book(out);
-        }
-        if place == Place::BlocksOnly {
-            self.note_anchors(out);
         }
         if outbound && !blocks_only && self.wants_peers() {
             let count = u8::try_from(RECORDS_MAX).unwrap_or(u8::MAX);

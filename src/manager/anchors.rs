@@ -7,13 +7,13 @@
 
 use super::{
     Action, Anchor, DialFailure, DialId, Manager, Place, SWEEP_INTERVAL,
-    config::ANCHOR_ATTEMPTS,
+    config::{ANCHOR_AGE, ANCHOR_ATTEMPTS, SEEN_INTERVAL},
     dialler::{DialPurpose, jittered},
 };
 use crate::{
     book::{BookChange, BookEntry},
     identity::NodeId,
-    time::Time,
+    time::{Millis, Time},
 };
 
 /// The anchors of this run and of the one before.
@@ -38,8 +38,9 @@ pub struct FeelerCounts {
 impl Manager {
     /// Before the start: the anchors that the store has kept.
     pub fn restore_anchors(&mut self, anchors: impl IntoIterator<Item = Anchor>) {
-        let most = self.config.anchors;
-        self.anchors.kept = anchors.into_iter().take(most).collect();
+        let most = self.config.anchors.min(self.config.blocks_only_outbound);
+        let usable = |anchor: &Anchor| self.book.is_usable(anchor.address);
+        self.anchors.kept = anchors.into_iter().filter(usable).take(most).collect();
         self.anchors.waiting = self.anchors.kept.iter().map(|anchor| (*anchor, 0)).collect();
     }
 
@@ -85,9 +86,12 @@ impl Manager {
         self.config.blocks_only_outbound.saturating_sub(taken)
     }
 
-    /// The peers there are now become the anchors; with fewer, earlier ones stay.
-    pub(super) fn note_anchors(&mut self, out: &mut Vec<Action>) {
-        let present = self.peers.iter().filter(|peer| peer.view.place == Place::BlocksOnly);
+    /// The peers there are now become the anchors; with fewer, earlier ones stay. Whoever greets
+    /// and goes is none: an attacker would wash the anchors out that way, one refusal at a time.
+    fn note_anchors(&mut self, now: Time, out: &mut Vec<Action>) {
+        let present = self.peers.iter().filter(|peer| {
+            peer.view.place == Place::BlocksOnly && now.since(peer.view.since) >= ANCHOR_AGE
+        });
         let mut oldest: Vec<(Time, Anchor)> = present
             .map(|p| (p.view.since, Anchor { address: p.view.address, peer: p.view.peer }))
             .collect();
@@ -126,11 +130,11 @@ impl Manager {
         } else {
             now.plus(jittered(&self.config, &mut self.rng, interval).max(1))
         };
+        let tests = self.book.tests(now);
         let under_way = self.dialler.in_flight().any(|(_, a)| a.purpose == DialPurpose::Feeler);
         if interval == 0 || under_way || self.missing_outbound() > 0 {
-            return;
+            return self.persist_book(out);
         }
-        let tests = self.book.tests(now);
         for view in self.peers.iter().map(|peer| &peer.view).filter(|view| view.outbound) {
             if tests.contains(&view.address) {
                 self.book.on_seen(now, &view.address, &view.peer);
@@ -159,6 +163,7 @@ impl Manager {
                     && !self.peers.contains(&peer)
                     && !self.bans.has_peer(now, &peer)
             })
+            && (self.book.is_exempt(entry.address) || !self.bans.has_ip(entry.address.ip()))
             && !self.peers.census().has_address(&entry.address)
             && self.dialler.may_dial(now, &self.place_of(entry))
     }
@@ -166,7 +171,7 @@ impl Manager {
     /// A feeler was answered, by this node.
     pub fn on_felt(&mut self, now: Time, attempt: DialId, peer: NodeId, out: &mut Vec<Action>) {
         let Some(attempt) = self.dialler.finish(attempt) else { return };
-        if self.check_answer(now, &attempt, peer, out) {
+        if self.check_answer(now, &attempt, (peer, attempt.address), out) {
             self.feelers.answered = self.feelers.answered.saturating_add(1);
         }
         self.look_for_peers(now, out);
@@ -184,9 +189,22 @@ impl Manager {
     pub(super) fn sweep(&mut self, now: Time, out: &mut Vec<Action>) {
         self.next_sweep = now.plus(SWEEP_INTERVAL);
         self.bans.expire(now);
-        let dead = self.book.forget_expired(now);
-        out.extend(dead.into_iter().map(Action::ForgetRecord));
+        let dead = self.book.forget_expired(now).into_iter();
+        out.extend(dead.chain(std::mem::take(&mut self.unusable)).map(Action::ForgetRecord));
+        self.note_anchors(now, out);
+        self.note_seen(now, SEEN_INTERVAL);
         self.persist_book(out);
+    }
+
+    /// The addresses of connected peers have answered until now, those that were last seen so
+    /// long ago are told.
+    pub(super) fn note_seen(&mut self, now: Time, ago: Millis) {
+        for view in self.peers.iter().map(|peer| &peer.view).filter(|view| view.outbound) {
+            let last = self.book.get(&view.address).and_then(|entry| entry.last_success);
+            if last.is_some_and(|at| now.since(at) >= ago) {
+                self.book.on_seen(now, &view.address, &view.peer);
+            }
+        }
     }
 
     /// An attempt at an anchor ended without it. While nobody is reached, or our own machine is in

@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Census {
     places: BTreeMap<Place, usize>,
-    /// Peers without a reserved place, whether we dialled and where.
+    /// Peers without a reserved place, whether we chose them and where.
     groups: BTreeMap<(bool, NetworkGroup), usize>,
     /// Ordinary peers that dialled us.
     ips: BTreeMap<IpAddr, usize>,
@@ -54,7 +54,7 @@ impl Census {
             count(&mut self.validators, key, more);
         }
         if !view.place.is_reserved() {
-            count(&mut self.groups, (view.outbound, view.group), more);
+            count(&mut self.groups, (view.chosen, view.group), more);
         }
         if view.place == Place::Inbound {
             count(&mut self.ips, view.address.ip(), more);
@@ -76,9 +76,10 @@ impl Census {
         self.of(Place::Outbound)
     }
 
-    /// Peers of a direction in a neighbourhood, those with reserved places left out.
-    pub(super) fn in_group(&self, outbound: bool, group: NetworkGroup) -> usize {
-        self.groups.get(&(outbound, group)).copied().unwrap_or(0)
+    /// Peers in a neighbourhood that we chose, or that chose us; those with reserved places left
+    /// out.
+    pub(super) fn in_group(&self, chosen: bool, group: NetworkGroup) -> usize {
+        self.groups.get(&(chosen, group)).copied().unwrap_or(0)
     }
 
     /// Ordinary inbound peers with this address's IP.
@@ -119,6 +120,7 @@ mod tests {
             address,
             group: address.group(),
             outbound,
+            chosen: outbound,
             since: Time(1),
             place,
             blocks_only: place == Place::BlocksOnly,
@@ -150,10 +152,10 @@ mod tests {
                 for peer in peers.iter() {
                     let of_group = peers.iter().filter(|p| {
                         !p.view.place.is_reserved()
-                            && p.view.outbound == peer.view.outbound
+                            && p.view.chosen == peer.view.chosen
                             && p.view.group == peer.view.group
                     });
-                    let counted = walked.in_group(peer.view.outbound, peer.view.group);
+                    let counted = walked.in_group(peer.view.chosen, peer.view.group);
                     prop_assert_eq!(counted, of_group.count());
                     let same_ip = peers.iter().filter(|p| {
                         p.view.place == Place::Inbound && p.view.address.ip() == peer.view.address.ip()

@@ -25,6 +25,12 @@ pub const EVICTION_PROTECTED_NOVEL: usize = 4;
 /// How long a peer that dialled us is not evicted, ms: time to ask for other nodes and to hear of
 /// some, when hundreds come at once. Whoever finds no room is told of some at once.
 pub const EVICTION_GRACE: Millis = 5_000;
+/// How long a peer has been there before it is written down as an anchor, ms: longer than it takes
+/// to greet and to refuse.
+pub const ANCHOR_AGE: Millis = 30_000;
+/// How long ago a connected peer's address was last written down as seen, ms, before it is again:
+/// a long connection is as good as many short ones.
+pub const SEEN_INTERVAL: Millis = 60 * 60 * 1_000;
 /// Times an anchor is dialled in vain, while others are reached, before its place is another's.
 pub const ANCHOR_ATTEMPTS: u32 = 3;
 /// The least time between two attempts at one node or address, ms: at most 2 SYN/s (attack row

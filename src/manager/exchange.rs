@@ -2,7 +2,7 @@
 
 use rand::seq::SliceRandom;
 
-use super::{Action, Manager, Phase, RECORDS_MAX, RecordFault, dialler::jittered};
+use super::{Action, Manager, Phase, Place, RECORDS_MAX, RecordFault, dialler::jittered};
 use crate::{
     book::{RecordOutcome, Source},
     identity::{NodeId, PublicKey},
@@ -64,7 +64,14 @@ impl Manager {
         let preferred = |record: &VerifiedRecord| {
             colleague && record.validator().is_some_and(|key| self.validators.contains(&key))
         };
-        let connected = |node: &NodeId| self.peers.contains(node);
+        // It speaks from an address that it tells; which peers we hear blocks from, nobody learns.
+        let connected = |record: &VerifiedRecord| {
+            self.peers.get(&record.node()).is_some_and(|peer| {
+                let seen_at = peer.view.address.ip();
+                peer.view.place != Place::BlocksOnly
+                    && record.record().addresses.iter().any(|told| told.ip() == seen_at)
+            })
+        };
         let count = count.min(RECORDS_MAX);
         let mut records = self.book.sample(now, &mut self.rng, count, connected, preferred);
         records.retain(|signed| {

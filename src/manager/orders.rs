@@ -107,8 +107,9 @@ impl Manager {
         let has = self.peers.get(&view.peer).is_some_and(|p| p.view.place == Place::Validator);
         let taken = self.peers.census().of(Place::Validator).saturating_sub(usize::from(has));
         let proven = view.validator.is_some_and(|key| self.validators.contains(&key));
-        match (view.outbound, view.blocks_only) {
-            _ if proven && taken < self.config.validator_slots => Place::Validator,
+        match (view.chosen, view.blocks_only) {
+            // Blocks alone are no overlay.
+            (_, false) if proven && taken < self.config.validator_slots => Place::Validator,
             (true, true) => Place::BlocksOnly,
             (true, false) => Place::Outbound,
             (false, _) => Place::Inbound,

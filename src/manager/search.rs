@@ -166,8 +166,8 @@ impl Manager {
             }
             let mut rng = self.rng.clone();
             let drawn = self.book.draw(&mut rng, |entry| {
-                let fits = purpose != DialPurpose::BlocksOnly || !self.is_colleague(entry);
-                fits && self.is_wanted(now, entry)
+                let fits = purpose != DialPurpose::BlocksOnly || !self.is_named(entry);
+                self.is_wanted(now, entry) && fits
             });
             let place = drawn.map(|entry| self.place_of(entry));
             self.rng = rng;
@@ -180,19 +180,25 @@ impl Manager {
             || blocks_only < self.config.blocks_only_outbound
     }
 
-    /// Whether a validator of the set is said to be there: the overlay wants all of it.
-    fn is_colleague(&self, entry: &BookEntry) -> bool {
-        let record = entry.peer.and_then(|peer| self.book.record(&peer));
-        let validator = record.and_then(crate::record::VerifiedRecord::validator);
-        validator.is_some_and(|key| self.validators.contains(&key))
+    /// Whether a node is said to be there that more than blocks is wanted from: a validator of the
+    /// set, whom the overlay needs whole, or one that the operator names.
+    fn is_named(&self, entry: &BookEntry) -> bool {
+        let Some(peer) = entry.peer else { return false };
+        let validator = self.book.record(&peer).and_then(crate::record::VerifiedRecord::validator);
+        self.dialler.is_persistent(&peer)
+            || validator.is_some_and(|key| self.validators.contains(&key))
     }
 
     /// Whether a book entry may be dialled now and would be allowed to stay.
     fn is_wanted(&self, now: Time, entry: &BookEntry) -> bool {
-        let group = self.book.group_of(&entry.address);
-        let same = |address: &Address| self.book.group_of(address) == group;
-        let dialling = self.dialler.in_flight().filter(|(_, a)| same(&a.address)).count();
-        let of_group = self.peers.census().in_group(true, group).saturating_add(dialling);
+        // The map of autonomous systems is asked last.
+        let has_room = || {
+            let group = self.book.group_of(&entry.address);
+            let same = |address: &Address| self.book.group_of(address) == group;
+            let dialling = self.dialler.in_flight().filter(|(_, a)| same(&a.address)).count();
+            let of_group = self.peers.census().in_group(true, group).saturating_add(dialling);
+            of_group < self.config.max_outbound_per_group
+        };
         let place = self.place_of(entry);
         entry.next_dial <= now
             && entry.peer.is_none_or(|peer| {
@@ -200,10 +206,10 @@ impl Manager {
                     && !self.peers.contains(&peer)
                     && !self.bans.has_peer(now, &peer)
             })
-            && (place.exempt || of_group < self.config.max_outbound_per_group)
             && (place.exempt || !self.bans.has_ip(entry.address.ip()))
             && !self.peers.census().has_address(&entry.address)
             && self.dialler.may_dial(now, &place)
+            && (place.exempt || has_room())
     }
 
     /// Dials, if it may be; whether it was.

@@ -6,4 +6,5 @@ mod eclipse;
 mod places;
 mod simulation;
 mod stories;
+mod twins;
 mod world;

@@ -49,10 +49,10 @@ fn a_record_travels_and_is_believed() {
 fn the_bytes_are_pinned() {
     let (key, record) = example();
     let bytes = codec::encode(&record).unwrap();
-    assert_eq!(bytes.len(), 32 + 32 + 8 + 18 + 4 + 4 + 1 + 8 + 8 + 8);
+    assert_eq!(bytes.len(), 32 + 32 + 8 + 19 + 4 + 4 + 1 + 8 + 8 + 8);
     assert_eq!(
         hex(&bytes[64..]),
-        "010000000000000000000000000000000000ffff08080808c0760100000001000000\
+        "010000000000000000000000000000000000ffff08080808c076000100000001000000\
          000068e5cf8b0100000068e5cf8b01000080561cd08b010000"
     );
     assert_eq!(hex(&bytes[..32]), key.public().to_string());
@@ -64,7 +64,7 @@ fn the_largest_record_fits() {
     record.addresses = Capped::first(std::iter::repeat_n("[2a01::1]:9".parse().unwrap(), 99));
     record.validator = Some(ValidatorBinding::sign(&keypair(2), &NET, &key.node_id()));
     assert_eq!(record.addresses.len(), ADDRESSES_MAX);
-    assert_eq!(record.sign(&key, &NET).unwrap().encode().unwrap().len(), 409);
+    assert_eq!(record.sign(&key, &NET).unwrap().encode().unwrap().len(), 417);
 }
 
 /// Attack row 32: times are judged, never trusted, and never overflow.

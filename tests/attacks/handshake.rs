@@ -218,7 +218,7 @@ async fn a_stripped_offer_opens_no_session() {
     assert!(matches!(script.end, Some(Err("downgrade"))));
     let neighbour = node::neighbour(&node).await;
     let suites: Vec<_> = node.peers().await.unwrap().into_iter().map(|peer| peer.suite).collect();
-    assert_eq!(suites, ["Noise_XXhfs_25519+MLKEM768_ChaChaPoly_SHA256"]);
+    assert!(matches!(&suites[..], [suite] if suite.contains("MLKEM768")), "{suites:?}");
     neighbour.shutdown().await;
     node.shutdown().await;
 }

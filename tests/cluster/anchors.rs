@@ -36,6 +36,8 @@ fn a_killed_node_returns_to_its_anchors() {
             status.book.anchors == 2 && status.book.feelers_answered > 0
         };
         cluster.until(Duration::from_secs(120), settled).await.expect("it has its anchors");
+        // What was written down is on the disk a moment later.
+        tokio::time::sleep(Duration::from_secs(5)).await;
         let before = for_blocks_only(&cluster, 5).await;
         assert_eq!(before.len(), 2);
         let other_side = cluster.member(5).node();

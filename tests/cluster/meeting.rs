@@ -1,4 +1,4 @@
-//! Everybody meets, and everything arrives exactly once: the same story on both transports.
+//! Everybody meets, and everything arrives exactly once: the same story on every transport.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::traffic::Traffic;
 const NODES: usize = 8;
 const VALIDATORS: usize = 4;
 
-/// The story that both worlds must tell: meet through one address, spread blocks, transactions
+/// The story that all worlds must tell: meet through one address, spread blocks, transactions
 /// and votes, ask a question, ban somebody, stop.
 async fn the_story(world: World) {
     let mut cluster = Cluster::new(world, 1).with_validators(VALIDATORS);
@@ -52,4 +52,9 @@ fn the_story_in_virtual_time() {
 #[test]
 fn the_story_on_tcp() {
     actix_rt::System::new().block_on(the_story(World::Loopback));
+}
+
+#[test]
+fn the_story_on_quic() {
+    actix_rt::System::new().block_on(the_story(World::LoopbackQuic));
 }

@@ -27,7 +27,7 @@ def block(hops=0):
 
 def record():
     return signed.record_of(
-        NODE, b"\0" * 32, STAMP, noise_key=b"\x05" * 32, addresses=[("8.8.8.8", 30400)], roles=3, capabilities=1,
+        NODE, b"\0" * 32, STAMP, noise_key=b"\x05" * 32, addresses=[("8.8.8.8", 30400), ("8.8.8.8", 30400, 1)], roles=3, capabilities=1,
         validator=signed.validator_binding(VALIDATOR, NETWORK, NODE_ID), sequence=7, expires=STAMP + HOUR_MS)
 
 
@@ -72,7 +72,7 @@ def other_examples():
         ("validator's public key", ed25519_public(VALIDATOR)),
         ("id of the block `abc`", block().id),
         ("id of the custom message `abc`, topic 7", message("custom", b"abc", topic=7).id),
-        ("signed record: noise key 32 bytes 05, address 8.8.8.8:30400, roles 3, capabilities 1, "
+        ("signed record: noise key 32 bytes 05, addresses 8.8.8.8:30400 over TCP and over QUIC, roles 3, capabilities 1, "
          "bound to the validator, sequence 7, issued 1700000000000, one hour",
          signed.sign_record(NODE, NETWORK, record())),
         ("vote `yes` of the validator, stamp 1700000000000",

@@ -27,9 +27,8 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What every node here is started with: loopback, free ports, ready with one peer.
-const FLAGS: [&str; 6] = [
-    "network.listen_address=127.0.0.1",
-    "network.listen_port=0",
+const FLAGS: [&str; 5] = [
+    "network.listen=127.0.0.1:0",
     "network.allow_private_addresses=true",
     "network.min_peers=1",
     "metrics.listen=127.0.0.1:0",

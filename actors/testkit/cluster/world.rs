@@ -5,8 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use peerstage_core::address::TransportKind;
+
 use crate::transport::{
-    TcpTransport, Transport,
+    Transport,
     sim::{SimConfig, SimNetwork},
 };
 
@@ -17,6 +19,8 @@ pub enum World {
     Simulated(SimNetwork),
     /// On TCP over loopback, in real time, each node on threads of its own.
     Loopback,
+    /// On QUIC over loopback, as the above.
+    LoopbackQuic,
 }
 
 impl World {
@@ -34,14 +38,27 @@ impl World {
         IpAddr::V4(match self {
             // 24 is where public addresses begin that no special range interrupts up to 91.
             World::Simulated(_) => Ipv4Addr::new(24 + high % 64, low, high / 64, 1),
-            World::Loopback => Ipv4Addr::LOCALHOST,
+            World::Loopback | World::LoopbackQuic => Ipv4Addr::LOCALHOST,
         })
     }
 
-    pub(super) fn transport(&self, ip: IpAddr) -> Arc<dyn Transport> {
+    /// What a node uses instead of what its configuration says.
+    pub(super) fn transport(&self, ip: IpAddr) -> Option<Arc<dyn Transport>> {
         match self {
-            World::Simulated(network) => Arc::new(network.host(ip)),
-            World::Loopback => Arc::new(TcpTransport),
+            World::Simulated(network) => Some(Arc::new(network.host(ip))),
+            World::Loopback | World::LoopbackQuic => None,
         }
+    }
+
+    /// What the configuration of a node says about it.
+    pub(super) fn kinds(&self) -> Vec<TransportKind> {
+        match self {
+            World::Simulated(_) | World::Loopback => vec![TransportKind::Tcp],
+            World::LoopbackQuic => vec![TransportKind::Quic],
+        }
+    }
+
+    pub(super) fn is_simulated(&self) -> bool {
+        matches!(self, World::Simulated(_))
     }
 }

@@ -239,9 +239,9 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// The process is killed and starts anew with what is on its disk. Whether it has an honest
-    /// peer of its own choice two minutes later.
-    fn restart(&mut self) -> bool {
+    /// The process is killed and starts anew with what is on its disk. Of the peers of its own
+    /// choice two minutes later: how many are honest, and all.
+    fn restart(&mut self) -> (usize, usize) {
         let salt = self.manager.book().salt();
         let seed = self.rng.random();
         self.manager = super::places::manager(&keypair(0), &self.config, seed);
@@ -250,24 +250,45 @@ impl<'a> Life<'a> {
         self.manager.restore_anchors(self.anchors.iter().copied());
         self.tell(|m, now, out| m.on_start(now, &[], &[], out));
         self.pass(2 * MINUTE, true);
-        let honest = |view: &PeerView| self.cast.by_id.get(&view.peer).is_some_and(|who| who.0);
-        self.manager.peers().any(|view| view.outbound && honest(view))
+        let honest = |view: &&PeerView| self.cast.by_id.get(&view.peer).is_some_and(|who| who.0);
+        let chosen = || self.manager.peers().filter(|view| view.outbound);
+        (chosen().filter(honest).count(), chosen().count())
     }
 }
 
-/// Restarts survived, of how many.
-fn survived(cast: &Cast, config: &ManagerConfig, restarts: usize) -> (usize, usize) {
-    let (mut survived, mut all) = (0, 0);
+/// What became of many restarts.
+#[derive(Default)]
+struct Outcome {
+    restarts: usize,
+    /// Restarts with an honest peer of the node's own choice.
+    survived: usize,
+    /// Such peers of all restarts, and all peers that the node chose.
+    honest: usize,
+    chosen: usize,
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Outcome { restarts, survived, honest, chosen } = self;
+        write!(f, "{survived} of {restarts} ({} %)", honest * 100 / chosen.max(&1))
+    }
+}
+
+fn outcome(cast: &Cast, config: &ManagerConfig, restarts: usize) -> Outcome {
+    let mut outcome = Outcome::default();
     for life in 0..restarts.div_ceil(RESTARTS_A_LIFE) {
         let mut victim = Life::new(cast, config, life as u64);
         victim.pass(60 * MINUTE, false);
         for _ in 0..RESTARTS_A_LIFE {
             victim.pass(60 * MINUTE, true);
-            survived += usize::from(victim.restart());
-            all += 1;
+            let (honest, chosen) = victim.restart();
+            outcome.restarts += 1;
+            outcome.survived += usize::from(honest > 0);
+            outcome.honest += honest;
+            outcome.chosen += chosen;
         }
     }
-    (survived, all)
+    outcome
 }
 
 fn size(default: usize) -> usize {
@@ -280,8 +301,9 @@ fn size(default: usize) -> usize {
 #[test]
 fn a_thousand_addresses_eclipse_nobody_across_restarts() {
     let cast = Cast::new(THOUSAND_IN_16);
-    let (survived, all) = survived(&cast, &ManagerConfig::default(), size(100));
-    assert!(survived * 100 >= all * 99, "{survived} of {all}");
+    let outcome = outcome(&cast, &ManagerConfig::default(), size(100));
+    println!("{outcome}");
+    assert!(outcome.survived * 100 >= outcome.restarts * 99, "{outcome}");
 }
 
 type Switch = fn(&mut ManagerConfig);
@@ -303,8 +325,9 @@ const DEFENCES: [(&str, Switch); 8] = [
     ("at most two outbound in a group", |c| c.max_outbound_per_group = usize::MAX),
 ];
 
-/// Every defence off and on alone against three attackers, and what is left without any. Printed
-/// as the table of docs/adr/0012.
+/// Every defence off alone, and off where draws go by address too, against three attackers; and
+/// what is left without any. Printed as the table of docs/adr/0012: restarts survived, and the
+/// honest share of the peers that the victim chose.
 #[test]
 fn what_each_defence_is_worth() {
     let restarts = size(20);
@@ -316,31 +339,32 @@ fn what_each_defence_is_worth() {
             Attack { groups: 64, junk: 7, ..THOUSAND_IN_16 },
         ),
     ];
-    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    let mut rows: BTreeMap<usize, (String, Vec<String>)> = BTreeMap::new();
     let (mut with, mut without) = (0, 0);
     for (column, (name, attack)) in attacks.into_iter().enumerate() {
         println!("column {}: {name}", column + 1);
         let cast = Cast::new(attack);
-        let mut measure = |row: usize, off: &str, config: &ManagerConfig| {
-            let (survived, all) = survived(&cast, config, restarts);
-            if rows.len() <= row {
-                rows.push((off.to_owned(), Vec::new()));
-            }
-            rows[row].1.push(format!("{survived} of {all}"));
-            survived
+        let mut measure = |row: usize, off: String, config: &ManagerConfig| {
+            let outcome = outcome(&cast, config, restarts);
+            rows.entry(row).or_insert((off, Vec::new())).1.push(outcome.to_string());
+            outcome.survived
         };
-        let all_on = measure(0, "nothing", &ManagerConfig::default());
+        with += measure(0, "nothing".to_owned(), &ManagerConfig::default());
+        let (draws, by_address) = DEFENCES[0];
         let mut all_off = ManagerConfig::default();
         for (index, (name, switch)) in DEFENCES.iter().enumerate() {
             let mut config = ManagerConfig::default();
             switch(&mut config);
+            measure(1 + index, (*name).to_owned(), &config);
+            if index > 0 {
+                by_address(&mut config);
+                measure(100 + index, format!("{draws}, {name}"), &config);
+            }
             switch(&mut all_off);
-            measure(index + 1, name, &config);
         }
-        without += measure(DEFENCES.len() + 1, "all of these", &all_off);
-        with += all_on;
+        without += measure(usize::MAX, "all of these".to_owned(), &all_off);
     }
-    for (off, cells) in rows {
+    for (off, cells) in rows.values() {
         println!("| {off} | {} |", cells.join(" | "));
     }
     assert!(without < with, "{without} restarts survived without any defence, {with} with all");

@@ -177,21 +177,23 @@ class Structure:
 
 
 class Address:
-    """A pair of an IP address, as text, and a port."""
+    """An IP address, as text, a port, and the number of the transport unless it is TCP's, 0."""
 
     _MAPPED = bytes(10) + b"\xff\xff"
 
     def encode(self, value):
-        host, port = value
+        host, port, *other = value
+        (transport,) = other or [0]
         packed = ipaddress.ip_address(host).packed
-        return (packed if len(packed) == 16 else self._MAPPED + packed) + struct.pack("<H", port)
+        return (packed if len(packed) == 16 else self._MAPPED + packed) + struct.pack("<HB", port, transport)
 
     def decode(self, reader):
         packed = reader.take(16)
         if packed.startswith(self._MAPPED):
             packed = packed[12:]
-        (port,) = struct.unpack("<H", reader.take(2))
-        return str(ipaddress.ip_address(packed)), port
+        port, transport = struct.unpack("<HB", reader.take(3))
+        address = str(ipaddress.ip_address(packed)), port
+        return (*address, transport) if transport else address
 
 
 U8, U16, U32, U64 = Integer(1), Integer(2), Integer(4), Integer(8)

@@ -3,7 +3,10 @@
 use anyhow::{Result, bail};
 use peerstage::{
     Builder, Config, Network,
-    core::config::{PeerAddress, PostQuantum},
+    core::{
+        address::TransportKind,
+        config::{PeerAddress, PostQuantum},
+    },
 };
 
 /// The chain's name.
@@ -19,6 +22,8 @@ pub fn builder(variant: &str) -> Result<Builder> {
     };
     let builder = Network::builder(CHAIN).listen("127.0.0.1:0").configure(move |config| {
         config.network.post_quantum = post_quantum;
+        // As the stacks that it is compared with.
+        config.network.transports = vec![TransportKind::Tcp];
         limits(config);
     });
     Ok(builder)
