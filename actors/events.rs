@@ -121,6 +121,11 @@ pub enum What {
         /// Who.
         peer: NodeId,
     },
+    /// This node tells strangers to try other addresses than before.
+    AddressesTold {
+        /// All of them.
+        addresses: Vec<Address>,
+    },
     /// The node is in trouble that an operator should see.
     Alarm {
         /// The stable name of the trouble.
@@ -145,6 +150,7 @@ impl What {
             What::ScoreChanged { .. } => "score_changed",
             What::PeerBanned { .. } => "peer_banned",
             What::PeerUnbanned { .. } => "peer_unbanned",
+            What::AddressesTold { .. } => "addresses_told",
             What::Alarm { .. } => "alarm",
         }
     }

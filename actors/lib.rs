@@ -12,6 +12,7 @@ pub mod events;
 pub mod identity_file;
 pub mod localnet;
 pub mod manager;
+pub mod nat;
 mod network;
 pub mod node;
 mod own;

@@ -88,6 +88,11 @@ impl OwnNode {
         Ok(())
     }
 
+    /// The signed record, as it travels.
+    pub(crate) fn record(&self) -> Vec<u8> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Our greeting on a connection with this handshake hash, to a node seen at `observed`, for
     /// everything or for blocks alone.
     pub(crate) fn hello(
@@ -96,7 +101,7 @@ impl OwnNode {
         observed: Address,
         blocks_only: bool,
     ) -> Hello {
-        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let record = self.record();
         let signed = validator_proof_message(&self.id(), handshake_hash);
         let prove = |key: &Keypair| ValidatorProof {
             key: key.public(),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use peerstage_core::{
-    address::Address,
+    address::{Address, TransportKind},
     identity::{NetworkId, NodeId, PublicKey},
+    nat::{Candidate, Gateway, Reachability, Verdict},
     time::{Millis, Time},
 };
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub struct Status {
     pub uptime_ms: Millis,
     /// Where it listens.
     pub listen: Vec<Address>,
+    /// Where strangers reach it.
+    pub reach: Reach,
     /// The validator it speaks for.
     pub validator: Option<PublicKey>,
     /// Connected peers.
@@ -71,6 +74,70 @@ pub struct BookStatus {
     pub feelers: u64,
     /// Of these, the ones where one did.
     pub feelers_answered: u64,
+}
+
+/// Where strangers reach a node, as far as it knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// For each transport that it listens with.
+    pub transports: Vec<TransportReach>,
+    /// Where strangers are told to try.
+    pub addresses: Vec<OwnAddress>,
+    /// How the NAT maps its UDP port, by STUN: `none`, `endpoint-independent`,
+    /// `address-dependent`, `udp blocked` or `unknown`.
+    pub nat: String,
+}
+
+/// Whether strangers reach a node over one transport.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransportReach {
+    /// `tcp` or `quic`.
+    pub transport: String,
+    /// `public`, `mapped`, `forwarded`, `punchable`, `outbound_only` or `unknown`.
+    pub verdict: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// What the router said.
+    pub gateway: String,
+}
+
+/// An address that a node tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnAddress {
+    /// The address.
+    pub address: Address,
+    /// How it is known: `configured`, `listening`, `interface`, `mapped`, `stun` or `peers`.
+    pub origin: String,
+}
+
+impl std::fmt::Display for OwnAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.address, self.origin)
+    }
+}
+
+impl From<Reachability> for Reach {
+    fn from(known: Reachability) -> Self {
+        let gateway = |transport: TransportKind| {
+            let said = known.gateways.iter().find(|(kind, _)| *kind == transport);
+            said.map_or_else(|| Gateway::NotAsked.to_string(), |(_, said)| said.to_string())
+        };
+        let of = |(transport, verdict): &(TransportKind, Verdict)| TransportReach {
+            transport: transport.name().to_owned(),
+            verdict: verdict.name().to_owned(),
+            reason: verdict.reason().to_owned(),
+            gateway: gateway(*transport),
+        };
+        let own = |candidate: &Candidate| OwnAddress {
+            address: candidate.address,
+            origin: candidate.origin.name().to_owned(),
+        };
+        Reach {
+            transports: known.verdicts.iter().map(of).collect(),
+            addresses: known.candidates.iter().map(own).collect(),
+            nat: known.mapping.name().to_owned(),
+        }
+    }
 }
 
 /// Bytes on the wire, encryption included.

@@ -38,6 +38,7 @@ mod size;
 mod span;
 mod spread;
 mod standing;
+mod stun_server;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -48,7 +49,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use layers::{Layers, Resolved};
 pub use names::{ANCESTOR_NAMES, AncestorName};
-pub use network::{Limits, Network, Node};
+pub use network::{Limits, Nat, Network, Node};
 pub use operation::{Admin, Log, Metrics, Store};
 pub use own_address::OwnAddress;
 pub use peer_address::{ParsePeerAddressError, PeerAddress};
@@ -58,6 +59,7 @@ pub use size::{ParseSizeError, Size};
 pub use span::{ParseSpanError, Span};
 pub use spread::{Gossip, Relay, Timeouts};
 pub use standing::{Scoring, Trust};
+pub use stun_server::{ParseStunServerError, StunServer};
 pub use values::{Backend, Field, LogFormat, LogLevel, Optional, PostQuantum, Role, Text};
 
 use crate::{
@@ -90,6 +92,7 @@ macro_rules! config {
 config! {
     node: Node,
     network: Network,
+    nat: Nat,
     scoring: Scoring,
     trust: Trust,
     relay: Relay,

@@ -30,6 +30,14 @@ pub use crate::{
     noise::fuzzing::fuzz_record as record,
 };
 
+/// An answer is read, or named for what is wrong; a request of ours is no answer.
+pub fn stun(input: &[u8]) {
+    if let Ok(answer) = crate::nat::read_answer(input) {
+        let request = crate::nat::binding_request(answer.id);
+        assert!(crate::nat::read_answer(&request).is_err());
+    }
+}
+
 const NET: NetworkId = NetworkId([9; 32]);
 const REMOTE: NodeId = NodeId([2; 32]);
 const NOW: Time = Time(1_700_000_000_000);

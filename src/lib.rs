@@ -23,6 +23,7 @@ pub mod kinds;
 pub mod lanes;
 pub mod manager;
 pub mod messages;
+pub mod nat;
 pub mod noise;
 pub mod race;
 pub mod rate;

@@ -352,6 +352,7 @@ fn the_death_of_a_core_actor_ends_the_process_with_70() {
         "blockchain",
         "consensus",
         "monitoring",
+        "nat",
         "admin",
     ];
     for actor in actors {

@@ -56,6 +56,14 @@ fn frames() {
     smoke(fuzzing::frame, &[honest, started], 20_000);
 }
 
+#[test]
+fn stun() {
+    let mut answer = vec![1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42];
+    answer.extend([7; 12]);
+    answer.extend([0, 0x20, 0, 8, 0, 1, 0xa1, 0x47, 0xe1, 0x12, 0xa6, 0x43]);
+    smoke(fuzzing::stun, &[answer], 20_000);
+}
+
 /// Fewer runs: each makes key pairs.
 #[test]
 fn handshakes() {

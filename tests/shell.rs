@@ -152,6 +152,7 @@ fn a_panic_in_a_core_actor_is_fatal_by_name() {
         "blockchain",
         "consensus",
         "monitoring",
+        "nat",
     ];
     for actor in actors {
         peerstage::testkit::run_virtual(1, |seed| async move {

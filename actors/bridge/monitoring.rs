@@ -169,6 +169,9 @@ fn log(what: &What) {
             let until = until.utc();
             tracing::warn!(peer = %peer.short(), until, reason, "peer banned");
         }
+        What::AddressesTold { addresses } => {
+            tracing::info!(?addresses, "strangers are told to try these addresses");
+        }
         What::PeerUnbanned { peer } => tracing::info!(peer = %peer.short(), "ban ended"),
         What::Alarm { name, text } => tracing::error!(name, text, "alarm"),
         What::ScoreChanged { .. } | What::Received { .. } => {}

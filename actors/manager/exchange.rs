@@ -69,6 +69,13 @@ impl NetworkManager {
     }
 }
 
+/// Our own record, to a peer that has an older one.
+pub(super) fn record_message(record: &[u8]) -> Outgoing {
+    let records = [Capped::first(record.iter().copied())];
+    let peers = Peers { records: Capped::first(records) };
+    plain(Kind::Peers, codec::encode(&peers).unwrap_or_default())
+}
+
 /// Records as a message of peer exchange.
 pub(super) fn peers_message(records: &[SignedRecord]) -> Outgoing {
     let encoded = records.iter().filter_map(|record| record.encode().ok());

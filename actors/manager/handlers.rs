@@ -11,6 +11,7 @@ use super::{
     SetValidators, Shutdown,
 };
 use crate::{
+    nat::OwnAddresses,
     peer::{Arrival, Arrivals, SessionEvent},
     scoring::BanChanged,
     shell::{fault_point, step},
@@ -82,6 +83,15 @@ impl Handler<Disconnect> for NetworkManager {
     fn handle(&mut self, Disconnect { peer }: Disconnect, ctx: &mut Context<Self>) -> bool {
         fault_point("NetworkManager::Disconnect");
         step(self, ctx, |actor, now, out| actor.machine.disconnect(now, &peer, out))
+    }
+}
+
+impl Handler<OwnAddresses> for NetworkManager {
+    type Result = ();
+
+    fn handle(&mut self, OwnAddresses(candidates): OwnAddresses, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::OwnAddresses");
+        step(self, ctx, |actor, now, _| actor.take_own_addresses(now, &candidates));
     }
 }
 

@@ -25,7 +25,7 @@ use peerstage_core::{
     reason::{CloseReason, Closure},
     record::SignedRecord,
     scoring::Fault,
-    time::Time,
+    time::{Millis, Time},
 };
 use tokio::sync::oneshot;
 
@@ -40,6 +40,7 @@ use opening::Wanted;
 use crate::{
     clock::Clock,
     events::{Event, What},
+    nat::Seen,
     network::NamedNode,
     own::{OwnNode, RECORD_REFRESH},
     peer::{Arrivals, Greeting, Outbox, PeerOrder, SessionEvent},
@@ -52,12 +53,18 @@ use crate::{
 /// Names whose other addresses are remembered: as many as the machine keeps, and resolved ones.
 const NAMED_MAX: usize = 4_096;
 
+/// Between two tellings of a record that has changed, ms. A guess: peers take one such message a
+/// second, and a machine that changes networks settles within seconds.
+const RECORD_GAP: Millis = 10_000;
+
 /// Whom the manager talks to.
 pub(crate) struct ManagerLinks {
     pub(crate) relay_records: Recipient<RecordSeen>,
     pub(crate) observations: Queue<Observation>,
     pub(crate) store: Recipient<Keep>,
     pub(crate) events: Recipient<Event>,
+    /// Where peers see this node, to the NatTraversal.
+    pub(crate) seen: Queue<Seen>,
 }
 
 /// The queues into the manager.
@@ -87,6 +94,8 @@ struct Greeted {
     metadata: BTreeMap<String, String>,
     suite: &'static str,
     noise_key: [u8; 32],
+    /// Where it sees this node.
+    observed: Address,
     orders: Recipient<PeerOrder>,
     outbox: Outbox,
 }
@@ -112,6 +121,8 @@ pub struct NetworkManager {
     own: Arc<OwnNode>,
     own_addresses: Vec<Address>,
     next_record: Time,
+    /// When the record was signed last.
+    last_record: Time,
     /// Bytes of connections that are gone.
     past_bytes: (u64, u64),
     /// Where the session was that ended last.
@@ -155,7 +166,8 @@ impl NetworkManager {
     }
 
     pub(crate) fn new(parts: ManagerParts) -> Self {
-        let next_record = parts.clock.now().plus(RECORD_REFRESH);
+        let last_record = parts.clock.now();
+        let next_record = last_record.plus(RECORD_REFRESH);
         let all = parts.bootstrap.iter().chain(&parts.persistent);
         let named = all.map(|named| (named.target.address, named.addresses.clone())).collect();
         let targets = |all: &[NamedNode]| all.iter().map(|named| named.target).collect();
@@ -172,6 +184,7 @@ impl NetworkManager {
             own: parts.own,
             own_addresses: parts.own_addresses,
             next_record,
+            last_record,
             past_bytes: (0, 0),
             last_address: None,
             stopping: None,

@@ -1,8 +1,11 @@
 //! Carrying out the manager machine's orders.
 
-use peerstage_core::{manager::PeerView, race, relay::PeerInfo, time::earliest};
+use peerstage_core::{manager::PeerView, nat::Candidate, race, relay::PeerInfo, time::earliest};
 
-use super::{exchange::peers_message, *};
+use super::{
+    exchange::{peers_message, record_message},
+    *,
+};
 use crate::{peer::PeerUp, peer_store::Entry};
 
 impl NetworkManager {
@@ -68,6 +71,9 @@ impl NetworkManager {
         let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
         self.opening.links.up(PeerUp { session: id, info, noise_key, outbox });
         let _ = greeted.orders.try_send(PeerOrder::Accept);
+        let remote = address;
+        let seen = Seen::At { peer, remote, outbound, observed: greeted.observed };
+        let _ = self.links.seen.push_control(seen);
         let agent = greeted.agent.clone();
         // Shown from there, as its end is: one queue keeps the two in order.
         let seen = Observation::Connected { peer, address, outbound, validator, agent };
@@ -84,6 +90,7 @@ impl NetworkManager {
     ) {
         self.show_peers();
         self.opening.links.down(peer, session);
+        let _ = self.links.seen.push_control(Seen::Gone(peer));
         let gone = Observation::Disconnected { peer, address, closure, connected_ms };
         let _ = self.links.observations.push(gone);
     }
@@ -119,11 +126,36 @@ impl NetworkManager {
         tell("keep", &self.links.store, Keep(vec![entry]));
     }
 
+    /// Strangers should try these addresses from now on. Told at most every few seconds, however
+    /// often they change.
+    pub(super) fn take_own_addresses(&mut self, now: Time, candidates: &[Candidate]) {
+        let addresses: Vec<Address> = candidates.iter().map(|own| own.address).collect();
+        if addresses == self.own_addresses {
+            return;
+        }
+        self.event(What::AddressesTold { addresses: addresses.clone() });
+        for own in candidates.iter().filter(|own| own.origin.is_certain()) {
+            self.machine.on_listening(now, own.address);
+        }
+        self.own_addresses = addresses;
+        self.next_record = now.max(self.last_record.plus(RECORD_GAP));
+    }
+
     fn refresh_record(&mut self, now: Time) {
+        self.last_record = now;
         self.next_record = now.plus(RECORD_REFRESH);
         let addresses = self.own_addresses.iter().copied();
         if let Err(error) = self.own.sign_record(self.clock.wall(), addresses) {
             tracing::error!(%error, "our own record can't be signed");
+            return;
+        }
+        let record = self.own.record();
+        for session in self.sessions.values().filter(|session| session.admitted.is_some()) {
+            let Some(greeted) = &session.greeting else { continue };
+            // Nobody asks those that we hear blocks from, and they ask nobody.
+            if self.machine.peer(&greeted.peer).is_some_and(|view| !view.blocks_only) {
+                greeted.outbox.push(record_message(&record));
+            }
         }
     }
 }
@@ -150,6 +182,9 @@ impl Shell for NetworkManager {
                 let (session, wanted) = self.new_session(address, Direction::Outbound(attempt));
                 self.dials.insert(attempt, (session, link));
                 let candidates = self.candidates(link, address, expected);
+                for candidate in &candidates {
+                    let _ = self.links.seen.push_control(Seen::Dialled(*candidate));
+                }
                 self.opening.dial((attempt, link), session, candidates, expected, wanted);
             }
             Action::CancelDial { attempt, reason } => {

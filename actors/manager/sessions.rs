@@ -35,6 +35,7 @@ impl NetworkManager {
             metadata: words(&greeting.hello),
             suite: greeting.suite,
             noise_key: greeting.record.record().noise_key,
+            observed: greeting.hello.observed,
             orders: greeting.orders,
             outbox: greeting.outbox,
         });

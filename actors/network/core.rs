@@ -19,6 +19,7 @@ use crate::{
     bridge::{BlockchainBridge, ConsensusBridge, DirectCounts, MonitoringBridge, Subscribe},
     clock::Clock,
     manager::{ManagerQuery, NetworkManager, PeerQuery},
+    nat::{GiveBack, NatTraversal, ReachabilityQuery},
     own::OwnNode,
     peer::{Directory, FromPeer},
     peer_store::{CloseStore, PeerStore, StoreQuery},
@@ -39,6 +40,7 @@ pub(super) struct Actors {
     pub(super) blockchain: Addr<BlockchainBridge>,
     pub(super) consensus: Addr<ConsensusBridge>,
     pub(super) monitoring: Addr<MonitoringBridge>,
+    pub(super) nat: Addr<NatTraversal>,
 }
 
 /// A running network's insides. Only the composition root and the handle see it.
@@ -119,6 +121,7 @@ impl Core {
         self.direct.add_to(counts.kinds.entry(Kind::Custom).or_default());
         let bans = self.actors.scoring.send(Bans).await?;
         let store = self.actors.store.send(StoreQuery).await?;
+        let reach = self.actors.nat.send(ReachabilityQuery).await?.into();
         let now = self.clock.now();
         let healthy = store.ends_with("(healthy)");
         Ok(Status {
@@ -128,6 +131,7 @@ impl Core {
             started: self.started,
             uptime_ms: now.since(self.started),
             listen: self.listening.clone(),
+            reach,
             validator: self.own.validator.as_ref().map(|key| key.public()),
             peers: report.status.peers,
             inbound: report.status.inbound,
@@ -164,6 +168,7 @@ impl Core {
             ("requests", self.actors.requests.clone().recipient()),
             ("manager", self.actors.manager.clone().recipient()),
             ("scoring", self.actors.scoring.clone().recipient()),
+            ("nat", self.actors.nat.clone().recipient()),
         ];
         let watching = actix_rt::spawn(watch(self.pulse.clone(), actors, self.fatal.clone()));
         self.acceptors.push(watching.abort_handle());
@@ -186,6 +191,7 @@ impl Core {
 
     /// Ends every actor in order; the manager has said its goodbyes before.
     pub(super) async fn stop(&self) {
+        let _ = self.actors.nat.send(GiveBack).await;
         let _ = self.actors.store.send(CloseStore).await;
         self.crash().await;
     }
@@ -202,6 +208,7 @@ impl Core {
 
     async fn halt(&self) {
         self.acceptors.iter().for_each(AbortHandle::abort);
+        let _ = self.actors.nat.send(Stop).await;
         let _ = self.actors.manager.send(Stop).await;
         let _ = self.actors.relay.send(Stop).await;
         let _ = self.actors.requests.send(Stop).await;
@@ -223,6 +230,7 @@ impl Core {
             "blockchain" => self.actors.blockchain.try_send(PanicNow),
             "consensus" => self.actors.consensus.try_send(PanicNow),
             "monitoring" => self.actors.monitoring.try_send(PanicNow),
+            "nat" => self.actors.nat.try_send(PanicNow),
             _ => return false,
         };
         sent.is_ok()

@@ -11,4 +11,5 @@ mod stage;
 
 pub use builder::{Builder, StartError};
 pub use handle::{Network, SendError, Stopped};
+pub(crate) use parts::inspect_store;
 pub(crate) use reach::{NamedNode, Transports};

@@ -11,7 +11,10 @@ use peerstage_core::{
 use super::{StartError, reach::Transports};
 use crate::{
     identity_file,
-    store::{self, StoreBackend, open::BackendChoice},
+    store::{
+        self, StoreBackend,
+        open::{BackendChoice, OpenError},
+    },
     transport::{QuicTransport, TcpTransport, Transport},
 };
 
@@ -48,14 +51,23 @@ pub(super) fn load_key(config: &Config, file: &Path) -> Result<Keypair, StartErr
     Ok(loaded.keypair)
 }
 
-pub(super) fn open_store(config: &Config) -> Result<Box<dyn StoreBackend>, StartError> {
-    let choice = match config.store.backend {
+fn backend(config: &Config) -> BackendChoice {
+    match config.store.backend {
         Backend::Auto => BackendChoice::Auto,
         Backend::Rocksdb => BackendChoice::Rocksdb,
         Backend::Redb => BackendChoice::Redb,
         Backend::Memory => BackendChoice::Memory,
-    };
-    let opened = store::open(&config.path(&config.store.path), choice)?;
+    }
+}
+
+/// Looks at the store that the configuration names and leaves it as it is: its backend, if it is
+/// there.
+pub(crate) fn inspect_store(config: &Config) -> Result<Option<&'static str>, OpenError> {
+    store::open::inspect(&config.path(&config.store.path), backend(config))
+}
+
+pub(super) fn open_store(config: &Config) -> Result<Box<dyn StoreBackend>, StartError> {
+    let opened = store::open(&config.path(&config.store.path), backend(config))?;
     if let Some(aside) = &opened.moved_aside {
         let restored = opened.restored_bans;
         tracing::warn!(to = %aside.display(), restored, "the peer database was damaged and moved aside");

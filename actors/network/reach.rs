@@ -16,8 +16,9 @@ use tokio::task::AbortHandle;
 use super::StartError;
 use crate::{
     manager::{Accepted, Connect, Named, NetworkManager},
+    nat::Outside,
     shell::Queue,
-    transport::{Listener, QuicTransport, Transport, quic::QuicListener},
+    transport::{Listener, QuicTransport, TcpTransport, Transport, quic::QuicListener},
 };
 
 /// How long a host name that did not resolve waits for the next try.
@@ -119,6 +120,14 @@ pub(super) async fn listen(
         listening.extend(transports.listen_at(place).await?);
     }
     Ok(listening)
+}
+
+/// What the NatTraversal may use; a node on a transport of somebody's own, such as a simulated
+/// one, has no surroundings.
+pub(super) fn outside(config: &Config, transports: &Transports) -> Option<Outside> {
+    let sockets = transports.quic.as_ref().map(|quic| quic.sockets()).unwrap_or_default();
+    let is_real = transports.plain.name() == TcpTransport.name();
+    is_real.then(|| Outside { sockets, servers: config.nat.stun_servers.clone() })
 }
 
 /// The addresses strangers are told: those configured, else those we listen at by name.

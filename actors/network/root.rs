@@ -18,7 +18,7 @@ use rand_chacha::ChaCha20Rng;
 use super::{
     StartError,
     core::{Actors, Core},
-    reach::{Transports, announced, as_map, background, listen},
+    reach::{Transports, announced, as_map, background, listen, outside},
     settings,
     stage::{Peers, Stage, start},
 };
@@ -45,6 +45,8 @@ use crate::{
 /// Messages that may wait for the relay or the requests. Bytes are bounded by the peers'
 /// budgets; this bounds the count.
 const ARRIVALS: usize = 262_144;
+/// Comings and goings that may wait for the NatTraversal: control, two for each session.
+const SEEN: usize = 4_096;
 /// Everything a node is made of, resolved.
 pub(crate) struct RootParts {
     pub(crate) config: Config,
@@ -110,13 +112,17 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
             Keep(vec![Entry::BookSalt(machine.book().salt())]),
         );
     }
+    let (seen, seen_in) = Queue::new("seen", SEEN);
+    let outside = outside(&stage.config, &parts.transports);
+    let from_peers_in = (gossip, questions, seen);
     let (manager, accepted) =
-        stage.manager(machine, &peers, (gossip, questions), parts.transports, own_addresses);
+        stage.manager(machine, &peers, from_peers_in, parts.transports, own_addresses);
+    let nat = stage.nat(&listening, outside, seen_in, &manager);
     let scoring = stage.scoring(scoring, &peers, &manager, observations_in, restored);
     let acceptors = background(&stage.config, listeners, &accepted, &manager);
     let monitoring = stage.monitoring.clone();
     let actors =
-        Actors { relay, requests, manager, scoring, store, blockchain, consensus, monitoring };
+        Actors { relay, requests, manager, scoring, store, blockchain, consensus, monitoring, nat };
     let mut core = stage.finish(actors, listening, from_peers, (orders, asks), acceptors);
     // A simulated node shares its thread with all others: it hangs only if the world does.
     if !parts.inline {

@@ -10,6 +10,7 @@ use peerstage_core::{
     handshake::HandshakeConfig,
     kinds::KINDS,
     manager::Manager,
+    nat::{self, NatConfig},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -25,13 +26,14 @@ use crate::{
     clock::Clock,
     events::Event,
     manager::{Accepted, ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
+    nat::{NatTraversal, Outside, Seen},
     own::OwnNode,
     peer::{Arrivals, ByteLimits, Directory, FromPeer, PeerLinks, PeerTiming, SessionEvent},
     peer_store::PeerStore,
     relay::{MessageRelay, Order},
     requests::{Ask, RequestDesk},
     scoring::Observation,
-    shell::{Fatal, Intake, Placement, Pulse, Queue, Workers},
+    shell::{Fatal, Intake, Placement, Pulse, Queue, QueueStream, Workers},
 };
 
 /// Peer exchange messages that may wait; peers send one a second.
@@ -134,7 +136,7 @@ impl Stage {
         &mut self,
         machine: Manager,
         peers: &Peers,
-        (gossip, requests): (Queue<FromPeer>, Queue<FromPeer>),
+        (gossip, requests, seen): (Queue<FromPeer>, Queue<FromPeer>, Queue<Seen>),
         transports: Transports,
         own_addresses: Vec<Address>,
     ) -> (Addr<NetworkManager>, Queue<Accepted>) {
@@ -161,6 +163,7 @@ impl Stage {
                 observations: self.observations.clone(),
                 store: peers.store.clone().recipient(),
                 events: self.events(),
+                seen,
             },
             inputs: ManagerInputs {
                 sessions: sessions_in,
@@ -175,6 +178,28 @@ impl Stage {
             lifeline: self.fatal.lifeline("manager"),
         });
         (actor.start(), accepted)
+    }
+
+    /// Finds out where strangers reach the node.
+    pub(super) fn nat(
+        &mut self,
+        listening: &[Address],
+        outside: Option<Outside>,
+        seen: QueueStream<Seen>,
+        manager: &Addr<NetworkManager>,
+    ) -> Addr<NatTraversal> {
+        let network = &self.config.network;
+        let external = network.external_addresses.iter();
+        let config = NatConfig {
+            listening: listening.to_vec(),
+            external: external.flat_map(|place| place.addresses(&network.transports)).collect(),
+            allow_private: network.allow_private_addresses,
+            port_mapping: self.config.nat.port_mapping,
+        };
+        let machine = nat::NatTraversal::new(config, self.seed());
+        let manager = manager.clone().recipient();
+        let (clock, lifeline) = (self.clock.clone(), self.fatal.lifeline("nat"));
+        NatTraversal::new(machine, outside, seen, manager, clock, lifeline).start()
     }
 
     /// Everything is started: what the handles share.

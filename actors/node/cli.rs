@@ -14,7 +14,7 @@ use peerstage_core::{
 use serde_json::json;
 
 use super::{
-    check,
+    check, doctor,
     failure::Failure,
     init, logging, panics,
     query::{self, print},
@@ -141,6 +141,13 @@ pub(super) enum Command {
     },
     /// This node's id, from its key file.
     Id,
+    /// Look at clock, limits, ports, NAT, router, bootstrap nodes, disk and database, and say what
+    /// to do; exit code 1 if something is bad. Asks the running node too, if there is one.
+    Doctor {
+        /// Whom to compare the clock with; "none" asks nobody.
+        #[arg(long, value_name = "HOST", default_value = "pool.ntp.org")]
+        time_server: String,
+    },
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -199,6 +206,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<(), Failure> {
         Command::LocalnetNode(args) => {
             localnet::run_member(&args, &layered.set).map_err(Failure::of_localnet)
         }
+        Command::Doctor { time_server } => doctor::doctor(&layered, &target, &time_server, json),
         Command::Explain { what: Subject::Kinds } => query::print_kinds(json),
         asked => query::ask(&layered, &target, asked, json),
     }

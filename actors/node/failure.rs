@@ -56,6 +56,9 @@ pub enum Failure {
     /// The running node could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// `doctor` found something that must be put right.
+    #[error("{0} of the checks are bad")]
+    Unwell(usize),
     /// The localnet.
     #[error(transparent)]
     Localnet(#[from] LocalnetError),

@@ -8,6 +8,7 @@
 mod check;
 mod cli;
 mod client;
+mod doctor;
 mod failure;
 mod init;
 mod logging;

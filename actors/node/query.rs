@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Where the node that is meant can be asked.
-fn endpoint(layered: &Layered, target: &Target) -> Result<Endpoint, Failure> {
+pub(super) fn endpoint(layered: &Layered, target: &Target) -> Result<Endpoint, Failure> {
     if let Some(path) = &target.socket {
         return Ok(Endpoint::Socket(path.clone()));
     }

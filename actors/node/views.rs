@@ -4,7 +4,7 @@ use peerstage_core::{address::Address, scoring::BanRecord, time::Time};
 use serde_json::Value;
 
 use super::table::{Style, Table, Tone, age, bytes, tame};
-use crate::status::{BookStatus, PeerInfo, Status};
+use crate::status::{BookStatus, PeerInfo, Reach, Status, TransportReach};
 
 /// `peerstage status`.
 pub(super) fn status(status: &Status, style: Style) -> String {
@@ -18,6 +18,8 @@ pub(super) fn status(status: &Status, style: Style) -> String {
         ("ready", ready.to_owned()),
         ("up", age(status.uptime_ms)),
         ("listens", list(status.listen.iter().map(ToString::to_string).collect())),
+        ("tells", list(status.reach.addresses.iter().map(ToString::to_string).collect())),
+        ("reached", reached(&status.reach)),
         ("peers", format!("{} ({} in, {} out)", status.peers, status.inbound, status.outbound)),
         ("validators", status.validators.to_string()),
         ("banned", status.banned.to_string()),
@@ -49,6 +51,11 @@ pub(super) fn status(status: &Status, style: Style) -> String {
         text.push_str(&format!("\ndropped: {}\n", drops.join(", ")));
     }
     text
+}
+
+fn reached(reach: &Reach) -> String {
+    let of = |one: &TransportReach| format!("{}: {}, {}", one.transport, one.verdict, one.reason);
+    reach.transports.iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
 fn known(book: &BookStatus) -> String {

@@ -128,6 +128,25 @@ pub fn open(path: &Path, choice: BackendChoice) -> Result<Opened, OpenError> {
     Ok(Opened { backend, moved_aside, restored_bans })
 }
 
+/// Whether the store in the directory `path` is in order, and its backend's name; `None` if there
+/// is no database yet. Nothing is moved, restored or made, but for the lock file.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn inspect(path: &Path, choice: BackendChoice) -> Result<Option<&'static str>, OpenError> {
+    let kind = choice.resolve();
+    let Some(file_name) = kind.file_name() else { return Ok(None) };
+    if !kind.is_compiled_in() {
+        return Err(OpenError::NotCompiledIn(kind));
+    }
+    let database = path.join(file_name);
+    if !database.exists() {
+        return Ok(None);
+    }
+    let _lock = DirectoryLock::take(path)?;
+    Ok(Some(open_verified(&database, kind)?.name()))
+}
+
 impl BackendChoice {
     fn resolve(self) -> Self {
         match self {

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Optional, OwnAddress, PeerAddress, PostQuantum, Role, Size, Span, Text, schema::section,
+    Optional, OwnAddress, PeerAddress, PostQuantum, Role, Size, Span, StunServer, Text,
+    schema::section,
 };
 use crate::{
     address::TransportKind,
@@ -167,6 +168,19 @@ impl Network {
     #[must_use]
     pub fn outbound_wish(&self) -> u32 {
         self.wished_outbound.min(self.outbound_limit())
+    }
+}
+
+section! {
+    /// How the node finds out where strangers can reach it.
+    pub struct Nat in nat {
+        /// STUN servers to ask where they see this node; two at least, or nothing is concluded.
+        /// None by default: whoever runs one learns the addresses of all who ask it, and peers
+        /// tell the same.
+        pub stun_servers: Vec<StunServer> = Vec::new();
+        /// Whether the router is asked to let strangers in, by PCP, NAT-PMP and UPnP. A machine
+        /// with a public address doesn't ask.
+        pub port_mapping: bool = true;
     }
 }
 

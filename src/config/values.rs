@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, fmt::Display, path::PathBuf, str::FromStr}
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 
-use super::{OwnAddress, PeerAddress, Size, Span};
+use super::{OwnAddress, PeerAddress, Size, Span, StunServer};
 use crate::{
     address::{Address, TransportKind},
     kinds::RelayMode,
@@ -94,6 +94,7 @@ field! {
     Optional<Text<crate::identity::NetworkId>>: "64 hexadecimal digits, or \"none\"",
     Vec<Text<crate::identity::PublicKey>>: "a list of public keys, each 64 hexadecimal digits",
     Vec<OwnAddress>: "a list of IP:PORT or /ip4/IP/udp/PORT/quic",
+    Vec<StunServer>: "a list of HOST or HOST:PORT",
     Vec<TransportKind>: "a list of \"tcp\" and \"quic\"",
     Vec<PeerAddress>: "a list of HOST:PORT, NODEID@HOST:PORT or /dns/HOST/udp/PORT/quic/p2p/NODEID",
     BTreeMap<String, String>: "a table of texts",

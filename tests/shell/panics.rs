@@ -28,6 +28,8 @@ use tokio::{sync::mpsc, time::timeout};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The admin actor is the binary's, not the library's: it has a story of its own below.
 const ADMIN: &str = "Admin::";
+/// Only a real machine brings these; they have a story of their own too.
+const FROM_OUTSIDE: [&str; 2] = ["NatTraversal::Datagram", "NatTraversal::Vec<Found>"];
 
 /// One at a time: the plan is the process's.
 pub(crate) static ALONE: Mutex<()> = Mutex::new(());
@@ -59,6 +61,7 @@ fn name_of(actor: &str) -> &'static str {
         "BlockchainBridge" => "blockchain",
         "ConsensusBridge" => "consensus",
         "MonitoringBridge" => "monitoring",
+        "NatTraversal" => "nat",
         other => panic!("{other} is a new actor: say what its death means"),
     }
 }
@@ -173,7 +176,8 @@ async fn live(cluster: &mut Cluster) {
 #[test]
 fn a_panic_in_any_core_handler_is_fatal_to_its_node_alone() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let elsewhere = ["Peer::", ADMIN];
+    let [datagram, found] = FROM_OUTSIDE;
+    let elsewhere = ["Peer::", ADMIN, datagram, found];
     let actors = handlers().into_iter().map(|(handler, _)| handler);
     let mut untouched = Vec::new();
     for handler in actors.filter(|name| !elsewhere.iter().any(|other| name.starts_with(other))) {
@@ -201,6 +205,31 @@ fn a_panic_in_any_core_handler_is_fatal_to_its_node_alone() {
         }
     }
     assert!(untouched.is_empty(), "never ran: {untouched:?}");
+}
+
+/// What anybody may send to the UDP port, a STUN message, and what the machine says of itself.
+#[test]
+fn a_panic_over_what_comes_from_outside_is_fatal_by_name() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for handler in FROM_OUTSIDE {
+        plan_fault(handler);
+        actix_rt::System::new().block_on(async {
+            let (told, mut hears) = mpsc::channel(8);
+            let node = peerstage::Network::builder("outside")
+                .listen("/ip4/127.0.0.1/udp/0/quic")
+                .on_fatal(move |actor| told.try_send(actor).expect("one death"))
+                .start_here()
+                .await
+                .expect("it starts");
+            let port = node.listening().first().expect("it listens").socket();
+            let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let mut stun = [0u8; 20];
+            stun[4..8].copy_from_slice(&0x2112_a442u32.to_be_bytes());
+            stranger.send_to(&stun, port).unwrap();
+            assert_eq!(hears.recv().await, Some("nat"), "{handler}");
+        });
+        assert!(!disarm_fault(), "{handler}");
+    }
 }
 
 /// A panic in any handler of the Admin actor is told by its name, once; who asks it afterwards
