@@ -7,7 +7,10 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 FUZZ_SECONDS ?= 60
 DEMO ?= localnet --nodes 8 --validators 4 --replay bitcoin:702861
 
-.PHONY: demo test test-rocksdb release fuzz setup bench bench-primitives bench-instructions \
+# What `make test-nat` is given; tests/natlab/README.md has the full size.
+NAT ?= --tries 1
+
+.PHONY: demo test test-nat test-rocksdb release fuzz setup bench bench-primitives bench-instructions \
 	bench-instructions-pin soak
 
 demo:
@@ -36,6 +39,12 @@ test-rocksdb:
 	PEERSTAGE_STORE__BACKEND=rocksdb "$$(scripts/target-dir)/debug/peerstage" $(DEMO)
 	cargo test $(ROCKSDB) --lib -- store
 	cargo test $(ROCKSDB) $(ROCKSDB_TESTS)
+
+# Nodes behind real NATs, in network namespaces. The binary is the one that `make test` builds.
+test-nat:
+	@scripts/setup natlab
+	cargo build --locked -p peerstage --bin peerstage
+	tests/natlab/matrix --binary "$$(scripts/target-dir)/debug/peerstage" $(NAT)
 
 release:
 	@scripts/setup rocksdb
