@@ -32,7 +32,7 @@ fn an_actor_judges_transactions() {
 
 #[test]
 fn a_typed_payload_arrives_as_its_type() {
-    assert_eq!(run("typed_payloads"), "Price(\"BTC/EUR\", 95000) after 0 hops\naccepted\n");
+    assert_eq!(run("typed_payloads"), "Price(\"BTC/EUR\", 95000) arrived\naccepted\n");
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl Payload for Price {
 }
 
 async fn judge(price: Inbound<Price>) -> Verdict {
-    println!("{:?} after {} hops", price.payload, price.hops);
+    println!("{:?} arrived", price.payload);
     if price.payload.1 > 0 { Verdict::Accept } else { Verdict::Ignore }
 }
 
@@ -31,8 +31,6 @@ async fn judge(price: Inbound<Price>) -> Verdict {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let alice = Network::builder("prices").listen("127.0.0.1:0").start().await?;
     let bob = Network::builder("prices").bootstrap(alice.listening()).on(judge).start().await?;
-    // Whoever sends before it has met a peer passes it on later, one hop further.
-    alice.ready(1).await?;
     bob.ready(1).await?;
     let mut events = bob.subscribe();
     alice.broadcast(Price("BTC/EUR".to_owned(), 95_000)).await?;
