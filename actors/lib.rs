@@ -8,6 +8,7 @@ extern crate self as peerstage;
 pub mod admin;
 pub mod bridge;
 pub mod clock;
+pub mod discovery;
 pub mod events;
 pub mod identity_file;
 pub mod localnet;
@@ -32,7 +33,7 @@ mod upgrade;
 
 pub use bridge::{Notice, Subscription};
 pub use events::{Event, What};
-pub use network::{Builder, Network, SendError, StartError, Stopped};
+pub use network::{Builder, FindError, Network, SendError, StartError, Stopped};
 pub use payload::{
     Block, Delivery, Inbound, Payload, PayloadError, Proposal, Transaction, Verdict, Vote,
 };

@@ -11,9 +11,14 @@ use std::{
 use peerstage_core::{
     address::Address,
     codec::{Capped, Text},
+    coordinate::Coordinate,
     identity::{Keypair, NetworkId, NodeId, Purpose},
-    messages::{Hello, Pace, ValidatorProof, validator_proof_message},
-    record::{Capabilities, LIFE_MAX, NodeRecord, RecordError, Roles, ValidatorBinding},
+    manager::LinkKind,
+    messages::{ConnectionPurpose, Hello, Pace, ValidatorProof, validator_proof_message},
+    record::{
+        Capabilities, LIFE_MAX, NodeRecord, RecordError, Roles, SignedRecord, Uplink,
+        ValidatorBinding,
+    },
     time::{Millis, Time},
 };
 
@@ -29,6 +34,10 @@ pub(crate) struct OwnNode {
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) roles: Roles,
     pub(crate) capabilities: Capabilities,
+    /// How fast it can send, as its operator says.
+    pub(crate) uplink: Uplink,
+    /// Where it stands in the map of round trips.
+    pub(crate) coordinate: Mutex<Option<Coordinate>>,
     /// What it takes from each peer.
     pub(crate) pace: Pace,
     /// The height of the chain, as it last said.
@@ -43,7 +52,7 @@ impl OwnNode {
         network: NetworkId,
         (agent, metadata): (String, BTreeMap<String, String>),
         roles: Roles,
-        capabilities: Capabilities,
+        (capabilities, uplink): (Capabilities, Uplink),
         pace: Pace,
     ) -> Self {
         OwnNode {
@@ -54,6 +63,8 @@ impl OwnNode {
             metadata,
             roles,
             capabilities,
+            uplink,
+            coordinate: Mutex::default(),
             pace,
             height: AtomicU64::new(0),
             record: Mutex::default(),
@@ -69,7 +80,7 @@ impl OwnNode {
         &self,
         wall: Time,
         addresses: impl IntoIterator<Item = Address>,
-    ) -> Result<(), RecordError> {
+    ) -> Result<SignedRecord, RecordError> {
         let noise = x25519_public(&self.keypair);
         let binding = |key: &Keypair| ValidatorBinding::sign(key, &self.network, &self.id());
         let record = NodeRecord {
@@ -78,14 +89,22 @@ impl OwnNode {
             addresses: Capped::first(addresses),
             roles: self.roles,
             capabilities: self.capabilities,
+            coordinate: *self.coordinate.lock().unwrap_or_else(PoisonError::into_inner),
+            uplink: self.uplink,
             validator: self.validator.as_ref().map(binding),
             sequence: wall.0,
             issued: wall,
             expires: wall.plus(LIFE_MAX),
         };
-        let bytes = record.sign(&self.keypair, &self.network)?.encode()?;
-        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
-        Ok(())
+        let signed = record.sign(&self.keypair, &self.network)?;
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = signed.encode()?;
+        Ok(signed)
+    }
+
+    /// The record as it was last signed; `None` before that.
+    pub(crate) fn signed_record(&self) -> Option<SignedRecord> {
+        let bytes = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        SignedRecord::decode(&bytes).ok()
     }
 
     /// The signed record, as it travels.
@@ -94,12 +113,12 @@ impl OwnNode {
     }
 
     /// Our greeting on a connection with this handshake hash, to a node seen at `observed`, for
-    /// everything or for blocks alone.
+    /// whatever the connection is.
     pub(crate) fn hello(
         &self,
         handshake_hash: &[u8; 32],
         observed: Address,
-        blocks_only: bool,
+        link: LinkKind,
     ) -> Hello {
         let record = self.record();
         let signed = validator_proof_message(&self.id(), handshake_hash);
@@ -116,7 +135,11 @@ impl OwnNode {
                 self.metadata.iter().map(|(name, text)| (Text::cut(name), Text::cut(text))),
             ),
             validator: self.validator.as_ref().map(prove),
-            pace: Pace { blocks_only, ..self.pace },
+            pace: Pace { blocks_only: link == LinkKind::BlocksOnly, ..self.pace },
+            purpose: match link {
+                LinkKind::Visit => ConnectionPurpose::Visit,
+                LinkKind::Full | LinkKind::BlocksOnly | LinkKind::Feeler => ConnectionPurpose::Peer,
+            },
         }
     }
 }

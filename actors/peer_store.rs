@@ -3,6 +3,8 @@
 //! Bans are synced before they are acknowledged; everything else is written when the disk has
 //! time. A store in trouble never stops the network: it raises an alarm and tries again.
 
+mod rows;
+
 use actix::{AsyncContext, Context, Handler, Message, Recipient, ResponseFuture};
 use std::time::Duration;
 
@@ -12,29 +14,28 @@ use peerstage_core::{
     book::BookEntry,
     codec,
     identity::NodeId,
+    kademlia::{ClaimKey, SignedClaim},
     manager::Anchor,
     record::SignedRecord,
     scoring::{BanRecord, ScoreRecord},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
+
+use rows::{ANCHORS_KEY, BOOK_SALT_KEY, CLAIM, KADEMLIA_NODE, batch};
 
 use crate::{
     clock::Clock,
     events::{Event, What},
     shell::{Lifeline, core_actor, fault_point, tell},
     store::{
-        StoreBackend, StoreError, Table, WriteBatch,
+        StoreBackend, StoreError, Table,
         writer::{StoreHealth, StoreWriter},
     },
 };
 
 /// Entries read at once when a node starts.
 const PAGE: usize = 1_024;
-/// The key of the list of anchors.
-const ANCHORS_KEY: &[u8] = b"anchors";
-/// The key of the address book's salt.
-const BOOK_SALT_KEY: &[u8] = b"book_salt";
 /// The longest stored value that is read back, bytes.
 const VALUE_MAX: usize = 1024 * 1024;
 
@@ -61,6 +62,14 @@ pub enum Entry {
     Record(Box<SignedRecord>),
     /// A record that expired.
     ForgetRecord(NodeId),
+    /// A node of the routing table.
+    KademliaNode(Box<SignedRecord>),
+    /// A node that lost its place in it.
+    ForgetKademliaNode(NodeId),
+    /// A claim that is kept for others.
+    Claim(Box<SignedClaim>),
+    /// A claim that died or was displaced.
+    ForgetClaim(ClaimKey),
 }
 
 /// Keeps entries; answered when the bans among them are on disk.
@@ -93,6 +102,10 @@ pub struct Restored {
     pub book_salt: Option<[u8; 32]>,
     /// Records, not verified.
     pub records: Vec<SignedRecord>,
+    /// Nodes of the routing table, not verified.
+    pub nodes: Vec<SignedRecord>,
+    /// Claims kept for others, not verified.
+    pub claims: Vec<SignedClaim>,
     /// Values that could not be read, and were left out.
     pub unreadable: usize,
 }
@@ -122,11 +135,14 @@ pub fn restore(backend: &dyn StoreBackend) -> Result<Restored, StoreError> {
     let anchors: Vec<u8> = one(backend, Table::Anchors, ANCHORS_KEY)?;
     restored.anchors = codec::decode::<Vec<Anchor>>(&anchors, VALUE_MAX).unwrap_or_default();
     restored.book_salt = one(backend, Table::Meta, BOOK_SALT_KEY)?.try_into().ok();
-    let Restored { bans, scores, addresses, records, unreadable, .. } = &mut restored;
+    let Restored { bans, scores, addresses, records, nodes, claims, unreadable, .. } =
+        &mut restored;
     read(backend, Table::Bans, bans, unreadable)?;
     read(backend, Table::Scores, scores, unreadable)?;
     read(backend, Table::Peers, addresses, unreadable)?;
     read(backend, Table::Records, records, unreadable)?;
+    read_part(backend, (Table::Meta, KADEMLIA_NODE), nodes, unreadable)?;
+    read_part(backend, (Table::Meta, CLAIM), claims, unreadable)?;
     if restored.unreadable > 0 {
         let count = restored.unreadable;
         tracing::warn!(count, "stored entries that can't be read were left out");
@@ -145,12 +161,25 @@ fn read<T: DeserializeOwned>(
     values: &mut Vec<T>,
     unreadable: &mut usize,
 ) -> Result<(), StoreError> {
-    let mut after: Option<Bytes> = None;
+    read_part(backend, (table, b""), values, unreadable)
+}
+
+/// The values whose keys begin with these bytes.
+fn read_part<T: DeserializeOwned>(
+    backend: &dyn StoreBackend,
+    (table, prefix): (Table, &'static [u8]),
+    values: &mut Vec<T>,
+    unreadable: &mut usize,
+) -> Result<(), StoreError> {
+    let mut after: Option<Bytes> = (!prefix.is_empty()).then(|| Bytes::from_static(prefix));
     loop {
         let page = backend.scan(table, after.as_deref(), PAGE)?;
         let full = page.len() == PAGE;
         after = page.last().map(|(key, _)| key.clone());
-        for (_, value) in page {
+        for (key, value) in page {
+            if !key.starts_with(prefix) {
+                return Ok(());
+            }
             match codec::decode(&value, VALUE_MAX) {
                 Ok(value) => values.push(value),
                 Err(_) => *unreadable += 1,
@@ -226,39 +255,6 @@ impl PeerStore {
             tell("event", &self.events, Event { at: self.clock.now(), what });
         }
         self.alarmed = trouble;
-    }
-}
-
-fn batch(entries: Vec<Entry>) -> Result<WriteBatch, StoreError> {
-    let mut batch = WriteBatch::new();
-    for entry in entries {
-        let (table, key, value) = row(&entry);
-        batch.set(table, key.into(), value.map(Bytes::from))?;
-    }
-    Ok(batch)
-}
-
-/// Where an entry goes; no value means that it is deleted.
-fn row(entry: &Entry) -> (Table, Vec<u8>, Option<Vec<u8>>) {
-    fn bytes<T: Serialize>(value: &T) -> Option<Vec<u8>> {
-        codec::encode(value).ok()
-    }
-    let of = |id: &NodeId| id.0.to_vec();
-    match entry {
-        Entry::Ban(ban) => (Table::Bans, of(&ban.peer), bytes(ban)),
-        Entry::ForgetBan(peer) => (Table::Bans, of(peer), None),
-        Entry::Score(score) => (Table::Scores, of(&score.peer), bytes(score)),
-        Entry::ForgetScore(peer) => (Table::Scores, of(peer), None),
-        Entry::Address(entry) => {
-            (Table::Peers, bytes(&entry.address).unwrap_or_default(), bytes(entry))
-        }
-        Entry::ForgetAddress(address) => (Table::Peers, bytes(address).unwrap_or_default(), None),
-        Entry::Anchors(anchors) => (Table::Anchors, ANCHORS_KEY.to_vec(), bytes(anchors)),
-        Entry::BookSalt(salt) => (Table::Meta, BOOK_SALT_KEY.to_vec(), Some(salt.to_vec())),
-        Entry::Record(record) => {
-            (Table::Records, of(&record.record.public_key.node_id()), bytes(record))
-        }
-        Entry::ForgetRecord(peer) => (Table::Records, of(peer), None),
     }
 }
 

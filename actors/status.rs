@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use peerstage_core::{
     address::{Address, TransportKind},
     identity::{NetworkId, NodeId, PublicKey},
+    kademlia::KademliaStatus,
     nat::{Candidate, Gateway, Reachability, Verdict},
     time::{Millis, Time},
 };
@@ -43,6 +44,8 @@ pub struct Status {
     pub known_addresses: usize,
     /// The address book and what is done with it.
     pub book: BookStatus,
+    /// The routing table, what is kept for others, and visits.
+    pub discovery: KademliaStatus,
     /// Traffic of every connection there was.
     pub traffic: Traffic,
     /// Messages by kind.

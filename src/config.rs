@@ -23,6 +23,7 @@
 //! secret, only the path of its file, so a configuration can be shown.
 //! Not provided: whether files exist, may be read, or hold what they should.
 
+mod discovery;
 mod error;
 #[doc(hidden)]
 pub mod fuzz;
@@ -46,6 +47,7 @@ mod values;
 
 use serde::{Deserialize, Serialize};
 
+pub use discovery::Discovery;
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use layers::{Layers, Resolved};
 pub use names::{ANCESTOR_NAMES, AncestorName};
@@ -60,7 +62,9 @@ pub use span::{ParseSpanError, Span};
 pub use spread::{Gossip, Relay, Timeouts};
 pub use standing::{Scoring, Trust};
 pub use stun_server::{ParseStunServerError, StunServer};
-pub use values::{Backend, Field, LogFormat, LogLevel, Optional, PostQuantum, Role, Text};
+pub use values::{
+    Backend, Field, LanMode, LogFormat, LogLevel, Optional, PostQuantum, Role, Text, UplinkKind,
+};
 
 use crate::{
     identity::NetworkId,
@@ -92,6 +96,7 @@ macro_rules! config {
 config! {
     node: Node,
     network: Network,
+    discovery: Discovery,
     nat: Nat,
     scoring: Scoring,
     trust: Trust,

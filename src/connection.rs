@@ -20,8 +20,8 @@ use crate::{
     kinds::{KINDS, Kind, Lane, Sender},
     lanes::plain,
     messages::{
-        Disconnect, Hello, Ping, RequestHeader, ResponseHeader, RoutedHeader, Topic,
-        validator_proof_message,
+        Disconnect, DiscoveryHeader, Hello, Ping, RequestHeader, ResponseHeader, RoutedHeader,
+        Topic, validator_proof_message,
     },
     rate::{SLOWEST_BYTES_PER_SECOND, TokenBucket},
     time::{Millis, Time, earliest},
@@ -270,8 +270,7 @@ impl Connection {
             }
             Kind::Pong => {
                 let pong: Ping = body_of(&message)?;
-                if let Some((nonce, sent)) = self.ping.filter(|(nonce, _)| *nonce == pong.nonce) {
-                    debug_assert_eq!(nonce, pong.nonce);
+                if let Some((_, sent)) = self.ping.filter(|(nonce, _)| *nonce == pong.nonce) {
                     self.ping = None;
                     self.next_ping = now.plus(self.terms.ping_interval);
                     out.push(Action::RoundTrip(now.since(sent)));
@@ -332,6 +331,7 @@ fn check_header(message: &Message) -> Result<(), End> {
         }
         Kind::Request => header.read::<RequestHeader>().is_some(),
         Kind::Response => header.read::<ResponseHeader>().is_some(),
+        Kind::DiscoveryQuery | Kind::DiscoveryAnswer => header.read::<DiscoveryHeader>().is_some(),
         Kind::Routed => header.read::<RoutedHeader>().is_some(),
         Kind::PeersRequest | Kind::Peers | Kind::Have | Kind::Want => header.is_empty(),
         Kind::Hello | Kind::Ping | Kind::Pong | Kind::Disconnect => header.is_empty(),

@@ -8,12 +8,13 @@ use crate::{
     connection::{Action, Connection, Terms},
     frame::{Assembler, GROW_AHEAD, RECORD_MAX},
     identity::{Keypair, NetworkId, NodeId, Purpose},
+    kademlia::{Answer, Query},
     kinds::{KINDS, Kind, LANES, Sender},
     lanes::Lanes,
     messages::{
-        Disconnect, GossipHeader, Hello, Inventory, MessageId, Outgoing, Peers, PeersRequest, Ping,
-        RequestHeader, ResponseHeader, ResponseStatus, RoutedHeader, Signed, Topic, ValidatorProof,
-        validator_proof_message,
+        Disconnect, DiscoveryHeader, GossipHeader, Hello, Inventory, MessageId, Outgoing, Peers,
+        PeersRequest, Ping, RequestHeader, ResponseHeader, ResponseStatus, RoutedHeader, Signed,
+        Topic, ValidatorProof, validator_proof_message,
     },
     record::SignedRecord,
     relay::{self, Inbound, PeerInfo, PeerSet, Relay, RelayConfig, Verdict},
@@ -27,6 +28,7 @@ pub use crate::{
         fuzz_handshake_responder as handshake_responder,
     },
     header::Header,
+    kademlia::fuzzing::fuzz_discovery as discovery,
     noise::fuzzing::fuzz_record as record,
 };
 
@@ -124,6 +126,7 @@ fn honest_header(kind: Kind, hops: u8) -> Header {
     match kind {
         Kind::Request => Header::of(&RequestHeader { id: 1, topic, deadline_ms: 1000 }),
         Kind::Response => Header::of(&ResponseHeader { id: 1, status: ResponseStatus::Ok }),
+        Kind::DiscoveryQuery | Kind::DiscoveryAnswer => Header::of(&DiscoveryHeader { id: 1 }),
         Kind::Routed => Header::of(&RoutedHeader { to: own().node_id(), hops }),
         _ if kind.row().relay.is_some() => GossipHeader { hops, topic }.into(),
         _ => Header::EMPTY,
@@ -158,6 +161,8 @@ fn decode_both(kind: Kind, header: &[u8], body: &Bytes) {
         Kind::Have | Kind::Want => one_spelling::<Inventory>(body),
         Kind::Request => one_spelling::<RequestHeader>(header),
         Kind::Response => one_spelling::<ResponseHeader>(header),
+        Kind::DiscoveryQuery => one_spelling::<Query>(body),
+        Kind::DiscoveryAnswer => one_spelling::<Answer>(body),
         Kind::Routed => one_spelling::<RoutedHeader>(header),
         Kind::Proposal | Kind::Vote => {
             one_spelling::<GossipHeader>(header);
@@ -318,6 +323,7 @@ fn hello(validator: bool) -> Hello {
         metadata: codec::Capped::default(),
         validator: validator.then(proof),
         pace: Default::default(),
+        purpose: Default::default(),
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Purpose {
     Trust,
     /// The sender of a sealed, routed message.
     Routed,
+    /// A claim that other nodes keep.
+    Claim,
 }
 
 impl Purpose {
@@ -63,6 +65,7 @@ impl Purpose {
             Purpose::Consensus => b"peerstage/consensus/1",
             Purpose::Trust => b"peerstage/trust/1",
             Purpose::Routed => b"peerstage/routed/1",
+            Purpose::Claim => b"peerstage/claim/1",
         }
     }
 }

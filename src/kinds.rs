@@ -23,6 +23,10 @@ pub enum Kind {
     PeersRequest = 10,
     /// Signed node records.
     Peers = 11,
+    /// A question of discovery ([`crate::kademlia::Query`]).
+    DiscoveryQuery = 12,
+    /// The answer to one ([`crate::kademlia::Answer`]).
+    DiscoveryAnswer = 13,
     /// A block, opaque to the network.
     Block = 20,
     /// A transaction, opaque to the network.
@@ -176,7 +180,7 @@ const fn gossip(
 
 /// The table. Rates are guesses with a margin of ten over the busiest public chain of each class
 /// (Bitcoin 7 transactions a second, Solana 4,000), to be replaced by measurements.
-pub const KINDS: [KindRow; 16] = [
+pub const KINDS: [KindRow; 18] = [
     neighbour(Kind::Hello, "hello", 8 * KIB, 1, 2),
     neighbour(Kind::Ping, "ping", 16, 2, 10),
     neighbour(Kind::Pong, "pong", 16, 2, 10),
@@ -186,6 +190,14 @@ pub const KINDS: [KindRow; 16] = [
         ..neighbour(Kind::PeersRequest, "peers_request", 16, 1, 5)
     },
     KindRow { queue_bytes: 256 * KIB, ..neighbour(Kind::Peers, "peers", 32 * KIB, 1, 10) },
+    KindRow {
+        overflow: Overflow::Reject,
+        ..neighbour(Kind::DiscoveryQuery, "discovery_query", 2 * KIB, 50, 200)
+    },
+    KindRow {
+        queue_bytes: 512 * KIB,
+        ..neighbour(Kind::DiscoveryAnswer, "discovery_answer", 32 * KIB, 50, 200)
+    },
     KindRow {
         queue_bytes: 8 * MIB,
         ..gossip(Kind::Block, "block", Lane::Blocks, BODY_MAX, 20, 64)
@@ -277,6 +289,12 @@ impl Kind {
         &KINDS[self.index()]
     }
 
+    /// Whether it is one of the two that a visit may carry.
+    #[must_use]
+    pub const fn is_discovery(self) -> bool {
+        matches!(self, Kind::DiscoveryQuery | Kind::DiscoveryAnswer)
+    }
+
     /// The name in configuration, logs, metrics and documents.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -293,16 +311,18 @@ impl Kind {
             Kind::Disconnect => 3,
             Kind::PeersRequest => 4,
             Kind::Peers => 5,
-            Kind::Block => 6,
-            Kind::Transaction => 7,
-            Kind::Have => 8,
-            Kind::Want => 9,
-            Kind::Proposal => 10,
-            Kind::Vote => 11,
-            Kind::Request => 12,
-            Kind::Response => 13,
-            Kind::Routed => 14,
-            Kind::Custom => 15,
+            Kind::DiscoveryQuery => 6,
+            Kind::DiscoveryAnswer => 7,
+            Kind::Block => 8,
+            Kind::Transaction => 9,
+            Kind::Have => 10,
+            Kind::Want => 11,
+            Kind::Proposal => 12,
+            Kind::Vote => 13,
+            Kind::Request => 14,
+            Kind::Response => 15,
+            Kind::Routed => 16,
+            Kind::Custom => 17,
         }
     }
 }
@@ -368,26 +388,4 @@ impl RelayMode {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_row_is_found_by_kind_byte_and_name() {
-        for (index, row) in KINDS.iter().enumerate() {
-            assert_eq!(row.kind.row().name, row.name);
-            assert_eq!(row.kind.index(), index);
-            assert_eq!(Kind::from_byte(row.kind.byte()), Some(row.kind));
-            assert_eq!(Kind::from_name(row.name), Some(row.kind));
-            assert!(row.body_max <= BODY_MAX);
-            assert!(row.queue_bytes >= row.body_max, "{} could never be queued", row.name);
-            assert!(row.burst >= row.rate_per_second);
-        }
-        assert_eq!(Kind::from_byte(0), None);
-        assert_eq!(Kind::from_byte(255), None);
-    }
-
-    #[test]
-    fn the_table_has_a_line_a_kind() {
-        assert_eq!(table_as_markdown().lines().count(), KINDS.len() + 2);
-    }
-}
+mod tests;

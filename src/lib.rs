@@ -10,15 +10,18 @@
 pub mod address;
 mod backend;
 pub mod book;
+pub mod bootstrap;
 pub mod codec;
 pub mod config;
 pub mod connection;
+pub mod coordinate;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handshake;
 pub mod header;
 pub mod identity;
+pub mod kademlia;
 pub mod kinds;
 pub mod lanes;
 pub mod manager;

@@ -28,6 +28,7 @@ mod gate;
 mod orders;
 mod peers;
 mod search;
+mod visits;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -35,11 +36,14 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 pub use action::{
-    Action, Anchor, DialFailure, DialId, Direction, Established, LinkKind, PeerView, Place,
-    RecordFault, SessionId,
+    Action, Anchor, DialFailure, DialId, Direction, Established, LinkKind, ManagerStatus, PeerView,
+    Place, RecordFault, SessionId,
 };
 pub use anchors::FeelerCounts;
 pub use config::*;
+pub use visits::{
+    VISIT_LIFE, VISITORS_MAX, VISITORS_PER_GROUP_MAX, VISITORS_PER_IP_MAX, VISITS_MAX,
+};
 
 use crate::{
     address::Address,
@@ -54,6 +58,7 @@ use bans::Bans;
 use dialler::{DialPurpose, Dialler};
 use gate::Gate;
 use peers::Peers;
+use visits::Visits;
 
 /// How often bans and records whose time is over are swept out, ms.
 const SWEEP_INTERVAL: Millis = 60_000;
@@ -86,6 +91,7 @@ pub struct Manager {
     rng: ChaCha8Rng,
     book: Book,
     peers: Peers,
+    visits: Visits,
     gate: Gate,
     dialler: Dialler,
     bans: Bans,
@@ -96,6 +102,8 @@ pub struct Manager {
     /// Picks the neighbourhoods whose peers are not evicted.
     eviction_key: [u8; 32],
     validators: BTreeSet<PublicKey>,
+    /// Decides which records an asker is told of.
+    sample_key: [u8; 32],
     phase: Phase,
     /// No dial before; spreads the first dials of nodes that start together.
     starts: Time,
@@ -112,33 +120,6 @@ enum Phase {
     Stopped,
 }
 
-/// Numbers for people and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ManagerStatus {
-    /// Connected peers, all of them.
-    pub peers: usize,
-    /// Ordinary peers that dialled us.
-    pub inbound: usize,
-    /// Ordinary peers that we dialled.
-    pub outbound: usize,
-    /// Peers that we dialled to exchange blocks with and nothing else.
-    pub blocks_only: usize,
-    /// Attempts in flight.
-    pub dialling: usize,
-    /// Inbound connections before the end of their handshake.
-    pub half_open: usize,
-    /// Addresses in the book.
-    pub addresses: usize,
-    /// Of these, the ones in the tried table.
-    pub tried: usize,
-    /// Records in the book.
-    pub records: usize,
-    /// Peers that a restart would begin with.
-    pub anchors: usize,
-    /// Addresses dialled to see whether somebody answers.
-    pub feelers: FeelerCounts,
-}
-
 impl Manager {
     /// A manager that does nothing before [`Manager::on_start`]. The seed decides all that is
     /// random about it.
@@ -151,6 +132,7 @@ impl Manager {
         Manager {
             book: Book::new(config.book.clone(), salt),
             gate: Gate::new(&config),
+            sample_key: blake3::derive_key("peerstage 2026 peer exchange sample", &seed),
             rng,
             anchors: Anchors::default(),
             feelers: FeelerCounts::default(),
@@ -159,6 +141,7 @@ impl Manager {
             identity,
             config,
             peers: Peers::default(),
+            visits: Visits::default(),
             dialler: Dialler::new(),
             bans: Bans::default(),
             validators: BTreeSet::new(),
@@ -257,6 +240,7 @@ impl Manager {
         for session in self.gate.take_all() {
             out.push(close(session, CloseReason::Shutdown));
         }
+        self.end_all_visits(out);
         let everybody: Vec<NodeId> = self.peers.iter().map(|p| p.view.peer).collect();
         for peer in everybody {
             self.close_peer(now, &peer, CloseReason::Shutdown, out);
@@ -270,7 +254,8 @@ impl Manager {
             return None;
         }
         let timers = self.next_look.min(self.next_ask).min(self.next_sweep).min(self.next_feeler);
-        earliest(earliest(self.gate.deadline(), self.dialler.deadline()), Some(timers))
+        let timers = earliest(self.visits.deadline(), Some(timers));
+        earliest(earliest(self.gate.deadline(), self.dialler.deadline()), timers)
     }
 
     /// Time has come, or gone by: whatever is due is done once, however late it is.
@@ -285,6 +270,7 @@ impl Manager {
             out.push(Action::CancelDial { attempt, reason: CloseReason::HandshakeTimeout });
             self.after_failure(now, &late, DialFailure::Timeout, out);
         }
+        self.end_late_visits(now, out);
         if self.next_sweep <= now {
             self.sweep(now, out);
         }
@@ -326,6 +312,7 @@ impl Manager {
             blocks_only: self.peers.census().of(Place::BlocksOnly),
             dialling: self.dialler.in_flight().count(),
             half_open: self.gate.len(),
+            visits: self.visits.len(),
             addresses: self.book.len(),
             tried: self.book.tried(),
             records: self.book.records(),

@@ -55,6 +55,18 @@ pub struct Hello {
     pub validator: Option<ValidatorProof>,
     /// What the sender takes; the receiver of the greeting sends no faster.
     pub pace: Pace,
+    /// What the sender wants of the connection; only the dialler's word counts.
+    pub purpose: ConnectionPurpose,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConnectionPurpose {
+    /// To be peers: it takes a slot, and everything may be said.
+    #[default]
+    Peer,
+    /// A few questions of discovery: it takes no slot, is short, and nothing else is heard.
+    Visit,
 }
 
 /// How fast a node lets a peer send to it.
@@ -160,6 +172,13 @@ pub struct ResponseHeader {
     pub id: u64,
     /// Whether the body is an answer.
     pub status: ResponseStatus,
+}
+
+/// Header of [`Kind::DiscoveryQuery`] and [`Kind::DiscoveryAnswer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoveryHeader {
+    /// Chosen by the asker; the answer repeats it.
+    pub id: u64,
 }
 
 /// How a request ended on the serving side.

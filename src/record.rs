@@ -7,7 +7,8 @@
 //! ([`VerifiedRecord`] can only be had by verification, and its id is recomputed from the key
 //! that signed); a record is worthless on another network; it dies by itself after at most
 //! [`LIFE_MAX`]; a newer one replaces an older one and never the other way round.
-//! Not provided: that the addresses are the node's own. A liar can name a victim's address, so
+//! Not provided: that the addresses are the node's own, or that its coordinate and uplink are
+//! true: claims, which cost nobody but who plans with them. A liar can name a victim's address, so
 //! whoever dials must space its attempts (see [`crate::book`]) and check who answers.
 //! A [`ValidatorBinding`] has no end of its own: it holds as long as the validator's key is in
 //! the validator set.
@@ -17,13 +18,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     address::Address,
     codec::{self, Capped, CodecError},
+    coordinate::Coordinate,
     identity::{Keypair, NetworkId, NodeId, PublicKey, Purpose, Signature},
     time::{Millis, Time},
 };
 
 /// Addresses in a record; four transports for each of two address families.
 pub const ADDRESSES_MAX: usize = 8;
-/// The longest encoded signed record, bytes; a full one has 417.
+/// The longest encoded signed record, bytes; a full one has 432.
 pub const BYTES_MAX: usize = 2048;
 /// The longest life of a record, ms: 24 h. A node signs a new one at half of it, so that one
 /// which has left is forgotten within a day (a guess; ENR, EIP-778, has no end at all).
@@ -70,6 +72,8 @@ impl Capabilities {
     pub const HYBRID: Capabilities = Capabilities(1);
     /// Passes sealed messages on to third parties.
     pub const ROUTING: Capabilities = Capabilities(1 << 1);
+    /// Keeps registrations of namespaces ([`crate::kademlia::ClaimPurpose::Rendezvous`]).
+    pub const RENDEZVOUS: Capabilities = Capabilities(1 << 2);
 
     /// Whether all of `other` is in this set.
     #[must_use]
@@ -82,6 +86,31 @@ impl Capabilities {
     pub const fn with(self, other: Capabilities) -> Capabilities {
         Capabilities(self.0 | other.0)
     }
+}
+
+/// What kind of line a node sends over: a hint for whoever plans who forwards to whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UplinkClass {
+    /// Not said.
+    #[default]
+    Unsaid,
+    /// A mobile network: metered, changes its address.
+    Mobile,
+    /// A home's line: slow upstream, often behind a NAT.
+    Home,
+    /// A company's line.
+    Office,
+    /// A data centre.
+    Server,
+}
+
+/// How fast a node can send, by its own word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uplink {
+    /// The kind of line.
+    pub class: UplinkClass,
+    /// KiB a second; 0: not said.
+    pub rate_kib: u32,
 }
 
 /// A validator's word that a node speaks for it: its signature over the node's id.
@@ -106,6 +135,10 @@ pub struct NodeRecord {
     pub roles: Roles,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// Where it stands in the network's map of round trips, if it knows.
+    pub coordinate: Option<Coordinate>,
+    /// How fast it can send, by its own word.
+    pub uplink: Uplink,
     /// The validator it speaks for.
     pub validator: Option<ValidatorBinding>,
     /// Grows with every new record of the node.

@@ -13,10 +13,16 @@ mod anchors;
 mod byzantine;
 #[path = "cluster/connections.rs"]
 mod connections;
+#[path = "cluster/discovery.rs"]
+mod discovery;
+#[path = "cluster/dns.rs"]
+mod dns;
 #[path = "cluster/faults.rs"]
 mod faults;
 #[path = "attacks/hostile.rs"]
 mod hostile;
+#[path = "cluster/lan.rs"]
+mod lan;
 #[path = "cluster/meeting.rs"]
 mod meeting;
 #[path = "cluster/seeds.rs"]

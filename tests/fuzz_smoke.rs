@@ -75,7 +75,7 @@ fn handshakes() {
 
 #[test]
 fn messages() {
-    let seeds: Vec<Vec<u8>> = (0..16)
+    let seeds: Vec<Vec<u8>> = (0..18)
         .flat_map(|kind| [vec![kind, 0x80], vec![kind, 0]])
         .map(|mut seed| {
             seed.extend([1, 0, 0, 0, 0, 0, 0, 0, 20]);
@@ -91,6 +91,13 @@ fn connections() {
     let greeted = vec![0, 1, 6, 0x80, 4, 0, 1, 2, 3, 4, 4, 2, 7, 0x80, 3, 0, 9, 9, 9];
     let validator = vec![0x80, 1, 11, 0x80, 120, 0, 1, 2, 3, 4, 0x41, 6, 0x80, 2, 0, 1, 1, 3, 0, 9];
     smoke(fuzzing::connection, &[greeted, validator], 10_000);
+}
+
+#[test]
+fn discovery() {
+    let honest = vec![0, 1, 2, 0, 2, 3, 4, 5, 6, 7, 0x41, 0, 9, 9, 9, 9, 0x82, 1, 2, 3];
+    let answers = vec![3, 0, 1, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 4, 4, 5, 5, 2, 2];
+    smoke(fuzzing::discovery, &[honest, answers], 2_000);
 }
 
 #[test]

@@ -9,18 +9,23 @@ use bytes::BytesMut;
 use peerstage_core::{
     address::{Address, TransportKind},
     codec::{Capped, Text, encode},
+    coordinate::Coordinate,
     frame::RECORD_MAX,
     header::Header,
     identity::{Keypair, NetworkId, Purpose, hex},
+    kademlia::{Answer, Claim, ClaimPurpose, Point, Query, Refusal, SignedClaim},
     kinds::{Kind, table_as_markdown},
     lanes::Lanes,
     messages::{
-        Disconnect, GossipHeader, Hello, Inventory, InventoryItem, MessageId, Outgoing, Pace,
-        Peers, PeersRequest, Ping, RequestHeader, ResponseHeader, ResponseStatus, RoutedHeader,
-        Signed, Topic, ValidatorProof, validator_proof_message,
+        ConnectionPurpose, Disconnect, DiscoveryHeader, GossipHeader, Hello, Inventory,
+        InventoryItem, MessageId, Outgoing, Pace, Peers, PeersRequest, Ping, RequestHeader,
+        ResponseHeader, ResponseStatus, RoutedHeader, Signed, Topic, ValidatorProof,
+        validator_proof_message,
     },
     reason::CloseReason,
-    record::{Capabilities, NodeRecord, Roles, SignedRecord, ValidatorBinding},
+    record::{
+        Capabilities, NodeRecord, Roles, SignedRecord, Uplink, UplinkClass, ValidatorBinding,
+    },
     scoring::Fault,
     time::Time,
 };
@@ -80,6 +85,8 @@ fn record() -> SignedRecord {
         ),
         roles: Roles::FULL.with(Roles::VALIDATOR),
         capabilities: Capabilities::HYBRID,
+        coordinate: Some(Coordinate { x: -15, y: 1_200, height: 35 }),
+        uplink: Uplink { class: UplinkClass::Home, rate_kib: 5_120 },
         validator: Some(ValidatorBinding::sign(&validator(), &NET, &node().node_id())),
         sequence: 7,
         issued: Time(1_700_000_000_000),
@@ -101,7 +108,50 @@ fn hello() -> Hello {
             signature: validator().sign(Purpose::ValidatorSession, &NET, &proof),
         }),
         pace: Pace { rate_factor: 2, bytes_per_second: 1_000, blocks_only: true },
+        purpose: ConnectionPurpose::Visit,
     }
+}
+
+fn claim() -> SignedClaim {
+    let claim = Claim {
+        purpose: ClaimPurpose::Value,
+        signer: node().public(),
+        name: [3; 32],
+        sequence: 5,
+        issued: Time(1_700_000_000_000),
+        expires: Time(1_700_003_600_000),
+        payload: Capped::first(*b"xyz"),
+    };
+    claim.sign(&node(), &NET).unwrap()
+}
+
+/// Questions and answers of discovery.
+fn discovery() -> Vec<(&'static str, Vec<u8>)> {
+    let query = |query: &Query| encode(query).unwrap();
+    let answer = |answer: &Answer| encode(answer).unwrap();
+    let (target, purpose) = ([4; 32], ClaimPurpose::Provider);
+    let put = Query::PutRecord { claim: Capped::first([5]) };
+    let nodes = Answer::Nodes { nodes: Capped::first([Capped::first([5])]) };
+    let (claims, none) = (Capped::first([Capped::first([6])]), Capped::default());
+    let records = Answer::Records { claims, nodes: none };
+    let refused = Answer::Refused { reason: Refusal::Stale };
+    vec![
+        ("query: find_node, 32 bytes 04", query(&Query::FindNode { target })),
+        (
+            "query: get_record, provider, 32 bytes 04",
+            query(&Query::GetRecord { purpose, point: target }),
+        ),
+        ("query: put_record, a claim of the one byte 05", query(&put)),
+        ("answer: nodes, one record of the one byte 05", answer(&nodes)),
+        ("answer: records, one claim of the one byte 06, no nodes", answer(&records)),
+        ("answer: stored", answer(&Answer::Stored)),
+        ("answer: refused, stale", answer(&refused)),
+        (
+            "signed claim of the node: value `xyz` of the name 32 bytes 03, sequence 5, issued 1700000000000, one hour",
+            claim().encode().to_vec(),
+        ),
+        ("point of that value", Point::of_value(&node().public(), &[3; 32]).0.to_vec()),
+    ]
 }
 
 /// The plaintext of the record that carries one message.
@@ -152,12 +202,13 @@ fn examples() -> String {
             encode(&RoutedHeader { to: peerstage_core::identity::NodeId([4; 32]), hops: 1 })
                 .unwrap(),
         ),
+        ("discovery header: id 1", encode(&DiscoveryHeader { id: 1 }).unwrap()),
         (
-            "hello: agent `a/1`, record aa bb, height 702861, observed 1.2.3.4:5, metadata `x`: `yz`, validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second, blocks only",
+            "hello: agent `a/1`, record aa bb, height 702861, observed 1.2.3.4:5, metadata `x`: `yz`, validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second, blocks only, a visit",
             encode(&hello()).unwrap(),
         ),
         (
-            "signed record: noise key 32 bytes 05, addresses 8.8.8.8:30400 over TCP and over QUIC, roles 3, capabilities 1, bound to the validator, sequence 7, issued 1700000000000, one hour",
+            "signed record: noise key 32 bytes 05, addresses 8.8.8.8:30400 over TCP and over QUIC, roles 3, capabilities 1, coordinate -1.5, 120, 3.5 ms, uplink of a home, 5,120 KiB a second, bound to the validator, sequence 7, issued 1700000000000, one hour",
             record().encode().unwrap(),
         ),
         (
@@ -165,7 +216,9 @@ fn examples() -> String {
             Signed::seal(Kind::Vote, &validator(), &NET, stamp, b"yes").to_vec(),
         ),
     ];
-    rows.map(|(what, bytes)| format!("{what}:\n\n```\n{}\n```\n", wrapped(&bytes))).join("\n")
+    let rows = rows.into_iter().chain(discovery());
+    let shown = rows.map(|(what, bytes)| format!("{what}:\n\n```\n{}\n```\n", wrapped(&bytes)));
+    shown.collect::<Vec<_>>().join("\n")
 }
 
 /// 32 bytes a line.

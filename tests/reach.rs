@@ -151,6 +151,7 @@ fn the_doctor_asks_the_running_node() {
         "nat",
         "port mapping",
         "reachability",
+        "dns seeds",
         "bootstrap",
         "disk",
         "database",

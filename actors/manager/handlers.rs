@@ -7,8 +7,8 @@ use peerstage_core::manager::{Action, Direction};
 use tokio::sync::oneshot;
 
 use super::{
-    Accepted, Connect, Disconnect, ManagerQuery, ManagerReport, NetworkManager, PeerQuery, PeerRow,
-    SetValidators, Shutdown,
+    Accepted, Connect, Disconnect, EndVisit, Learnt, ManagerQuery, ManagerReport, NetworkManager,
+    PeerQuery, PeerRow, RefreshRecord, SetValidators, Shutdown, Visit,
 };
 use crate::{
     nat::OwnAddresses,
@@ -83,6 +83,44 @@ impl Handler<Disconnect> for NetworkManager {
     fn handle(&mut self, Disconnect { peer }: Disconnect, ctx: &mut Context<Self>) -> bool {
         fault_point("NetworkManager::Disconnect");
         step(self, ctx, |actor, now, out| actor.machine.disconnect(now, &peer, out))
+    }
+}
+
+impl Handler<Visit> for NetworkManager {
+    type Result = ();
+
+    fn handle(&mut self, Visit { peer, addresses }: Visit, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::Visit");
+        step(self, ctx, |actor, now, out| actor.machine.visit(now, peer, &addresses, out));
+    }
+}
+
+impl Handler<EndVisit> for NetworkManager {
+    type Result = ();
+
+    fn handle(&mut self, EndVisit(session): EndVisit, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::EndVisit");
+        step(self, ctx, |actor, _, out| actor.machine.end_visit(session, out));
+    }
+}
+
+impl Handler<Learnt> for NetworkManager {
+    type Result = ();
+
+    fn handle(&mut self, Learnt { record, source }: Learnt, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::Learnt");
+        let node = record.node();
+        step(self, ctx, |actor, now, out| actor.machine.on_learnt(now, *record, source, out));
+        self.tell_records(&[node]);
+    }
+}
+
+impl Handler<RefreshRecord> for NetworkManager {
+    type Result = ();
+
+    fn handle(&mut self, RefreshRecord: RefreshRecord, _: &mut Context<Self>) {
+        fault_point("NetworkManager::RefreshRecord");
+        self.refresh_record(self.clock.now());
     }
 }
 

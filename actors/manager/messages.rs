@@ -7,7 +7,8 @@ use peerstage_core::{
     address::{Address, NetworkGroup},
     config::PeerAddress,
     identity::{NodeId, PublicKey},
-    manager::{ManagerStatus, Place},
+    manager::{ManagerStatus, Place, SessionId},
+    record::VerifiedRecord,
     time::{Millis, Time},
 };
 
@@ -28,6 +29,8 @@ pub enum Named {
     Bootstrap,
     /// The configuration, as a persistent peer.
     Persistent,
+    /// DNS or the local network.
+    Found,
     /// The operator or the chain, until it is disconnected.
     Now,
 }
@@ -39,6 +42,36 @@ pub struct Disconnect {
     /// The peer.
     pub peer: NodeId,
 }
+
+/// From discovery: connect to this node for questions.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Visit {
+    /// Whom.
+    pub(crate) peer: NodeId,
+    /// Where it says it is.
+    pub(crate) addresses: Vec<Address>,
+}
+
+/// From discovery: this visit is over.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct EndVisit(pub(crate) SessionId);
+
+/// From discovery: a record that was learnt from a node in that neighbourhood.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Learnt {
+    /// The record, verified.
+    pub(crate) record: Box<VerifiedRecord>,
+    /// Who told it.
+    pub(crate) source: Option<NetworkGroup>,
+}
+
+/// The node's own record says something new: it is to be signed anew.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RefreshRecord;
 
 /// The validator set.
 #[derive(Clone, Debug, Message)]

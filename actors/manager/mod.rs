@@ -21,9 +21,9 @@ use peerstage_core::{
     identity::NodeId,
     kinds::Kind,
     manager::{Action, DialId, Direction, Established, LinkKind, Manager, SessionId, Target},
-    messages::{Hello, PeersRequest},
+    messages::{ConnectionPurpose, Hello, PeersRequest},
     reason::{CloseReason, Closure},
-    record::SignedRecord,
+    record::{SignedRecord, VerifiedRecord},
     scoring::Fault,
     time::{Millis, Time},
 };
@@ -33,6 +33,7 @@ pub use messages::{
     Connect, Disconnect, ManagerQuery, ManagerReport, Named, PeerQuery, PeerRow, SetValidators,
     Shutdown,
 };
+pub(crate) use messages::{EndVisit, Learnt, RefreshRecord, Visit};
 pub(crate) use opened::Accepted;
 pub(crate) use opening::Opening;
 use opening::Wanted;
@@ -94,15 +95,13 @@ struct Greeted {
     metadata: BTreeMap<String, String>,
     suite: &'static str,
     noise_key: [u8; 32],
+    record: Box<VerifiedRecord>,
+    /// Let in for questions alone.
+    visit: bool,
     /// Where it sees this node.
     observed: Address,
     orders: Recipient<PeerOrder>,
     outbox: Outbox,
-}
-
-/// A peer's words about itself.
-fn words(hello: &Hello) -> BTreeMap<String, String> {
-    hello.metadata.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect()
 }
 
 /// The actor.
@@ -247,11 +246,14 @@ impl NetworkManager {
             return tracing::warn!(target = %order.target, "no transport of this node leads there");
         };
         let address = target.address;
-        if self.named.len() < NAMED_MAX {
+        // What strangers name leaves room for what the operator names.
+        let max = if order.named == Named::Found { NAMED_MAX / 2 } else { NAMED_MAX };
+        if self.named.len() < max {
             self.named.insert(address, addresses);
         }
         match order.named {
             Named::Bootstrap => self.machine.on_bootstrap_resolved(now, target, out),
+            Named::Found => self.machine.on_found(now, target, out),
             Named::Persistent => self.machine.on_persistent_resolved(now, target, out),
             Named::Now if !self.machine.connect(now, target, out) => {
                 tracing::warn!(%address, "too many addresses to keep connected to");

@@ -80,10 +80,7 @@ impl Opening {
                     let peer = opened.remote;
                     let _ = this.sessions.push(SessionEvent::Felt { attempt, peer });
                 }
-                opened => {
-                    let blocks_only = link == LinkKind::BlocksOnly;
-                    this.hand_over(session, opened, blocks_only, by, failed);
-                }
+                opened => this.hand_over(session, opened, link, by, failed),
             }
         });
     }
@@ -102,7 +99,8 @@ impl Opening {
                 tracing::debug!(%remote, %error, "inbound handshake failed");
                 SessionEvent::AcceptFailed { session, reason: error.reason() }
             };
-            this.hand_over(session, opened, false, by, failed);
+            // What it is for is the dialler's to say.
+            this.hand_over(session, opened, LinkKind::Full, by, failed);
         });
     }
 
@@ -127,7 +125,7 @@ impl Opening {
         self: Arc<Self>,
         session: SessionId,
         opened: Result<Opened, UpgradeError>,
-        blocks_only: bool,
+        link: LinkKind,
         greeting_by: Time,
         failed: impl FnOnce(&UpgradeError) -> SessionEvent + Send + 'static,
     ) {
@@ -138,13 +136,13 @@ impl Opening {
         let this = Arc::clone(&self);
         self.placement.spawn_peer(async move {
             match opened.move_here() {
-                Ok(opened) => this.launch(session, opened, blocks_only, greeting_by),
+                Ok(opened) => this.launch(session, opened, link, greeting_by),
                 Err(error) => drop(this.sessions.push(failed(&error.into()))),
             }
         });
     }
 
-    fn launch(&self, session: SessionId, opened: Opened, blocks_only: bool, greeting_by: Time) {
+    fn launch(&self, session: SessionId, opened: Opened, link: LinkKind, greeting_by: Time) {
         let Opened { channel, remote, hash, suite, address } = opened;
         // First: from here on, whatever happens, the end is told.
         let guard = SessionGuard::new(session, remote, self.sessions.clone());
@@ -163,7 +161,7 @@ impl Opening {
                 hello_timeout: greeting_by.since(self.clock.now()),
                 reads_slowly: self.limits.reads_slowly(),
             },
-            hello: self.own.hello(&hash, address, blocks_only),
+            hello: self.own.hello(&hash, address, link),
             write_timeout: self.timing.write_timeout,
             nonce: self.rng().next_u64(),
             queue_bytes: self.queue_bytes,

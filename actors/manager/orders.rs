@@ -1,12 +1,15 @@
 //! Carrying out the manager machine's orders.
 
-use peerstage_core::{manager::PeerView, nat::Candidate, race, relay::PeerInfo, time::earliest};
+use peerstage_core::{
+    address::NetworkGroup, kademlia::Contact, manager::PeerView, nat::Candidate, race,
+    relay::PeerInfo, time::earliest,
+};
 
 use super::{
     exchange::{peers_message, record_message},
     *,
 };
-use crate::{peer::PeerUp, peer_store::Entry};
+use crate::{discovery::ToDiscovery, peer::PeerUp, peer_store::Entry};
 
 impl NetworkManager {
     fn close(
@@ -20,8 +23,8 @@ impl NetworkManager {
         session.refused = Some(reason);
         session.wanted = None;
         if let Some(greeted) = &session.greeting {
-            // The end of one that had its slot is shown with its score and age.
-            if session.admitted.is_none() {
+            // The end of one that had its slot is shown with its score and age; visits are counted.
+            if session.admitted.is_none() && !greeted.visit {
                 let (peer, address) = (greeted.peer, session.address);
                 let what = What::ConnectionRefused { peer, address, reason };
                 tell("event", &self.links.events, Event { at: self.clock.now(), what });
@@ -62,13 +65,19 @@ impl NetworkManager {
     }
 
     fn peer_up(&mut self, id: SessionId, view: &PeerView) {
-        let now = self.clock.now();
+        let (now, group) = (self.clock.now(), self.group_of(view.address));
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.admitted = Some(now);
         let Some(greeted) = &session.greeting else { return };
         let PeerView { peer, address, outbound, validator, blocks_only, .. } = *view;
         let info = PeerInfo { peer, validator, outbound, blocks_only };
         let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
+        // Whoever wants only blocks is asked for no nodes.
+        if !blocks_only {
+            let record = (*greeted.record).clone();
+            let contact = Contact { session: id, record, outbound, visit: false, group };
+            self.opening.links.discovery_up(contact, outbox.clone());
+        }
         self.opening.links.up(PeerUp { session: id, info, noise_key, outbox });
         let _ = greeted.orders.try_send(PeerOrder::Accept);
         let remote = address;
@@ -90,6 +99,7 @@ impl NetworkManager {
     ) {
         self.show_peers();
         self.opening.links.down(peer, session);
+        self.opening.links.discovery_down(session);
         let _ = self.links.seen.push_control(Seen::Gone(peer));
         let gone = Observation::Disconnected { peer, address, closure, connected_ms };
         let _ = self.links.observations.push(gone);
@@ -141,14 +151,15 @@ impl NetworkManager {
         self.next_record = now.max(self.last_record.plus(RECORD_GAP));
     }
 
-    fn refresh_record(&mut self, now: Time) {
+    pub(super) fn refresh_record(&mut self, now: Time) {
         self.last_record = now;
         self.next_record = now.plus(RECORD_REFRESH);
         let addresses = self.own_addresses.iter().copied();
-        if let Err(error) = self.own.sign_record(self.clock.wall(), addresses) {
-            tracing::error!(%error, "our own record can't be signed");
-            return;
-        }
+        let record = match self.own.sign_record(self.clock.wall(), addresses) {
+            Ok(record) => ToDiscovery::OwnRecord(Box::new(record)),
+            Err(error) => return tracing::error!(%error, "our own record can't be signed"),
+        };
+        let _ = self.opening.links.discovery.push_control(record);
         let record = self.own.record();
         for session in self.sessions.values().filter(|session| session.admitted.is_some()) {
             let Some(greeted) = &session.greeting else { continue };
@@ -156,6 +167,57 @@ impl NetworkManager {
             if self.machine.peer(&greeted.peer).is_some_and(|view| !view.blocks_only) {
                 greeted.outbox.push(record_message(&record));
             }
+        }
+    }
+
+    /// The neighbourhood of an address, where limits make sense.
+    fn group_of(&self, address: Address) -> Option<NetworkGroup> {
+        let book = self.machine.book();
+        (!book.is_exempt(address)).then(|| book.group_of(&address))
+    }
+
+    /// A visit is let in: discovery may use it, and nobody else.
+    fn visit_up(&mut self, id: SessionId, address: Address, outbound: bool) {
+        let group = self.group_of(address);
+        let Some(greeted) = self.sessions.get_mut(&id).and_then(|s| s.greeting.as_mut()) else {
+            return;
+        };
+        greeted.visit = true;
+        let record = (*greeted.record).clone();
+        let contact = Contact { session: id, record, outbound, visit: true, group };
+        self.opening.links.discovery_up(contact, greeted.outbox.clone());
+        let _ = greeted.orders.try_send(PeerOrder::AcceptVisit);
+        let direction = if outbound { "out" } else { "in" };
+        metrics::counter!("peerstage_visits_total", "direction" => direction).increment(1);
+    }
+
+    /// Carries out what the machine orders about visits.
+    fn on_visit(&mut self, action: &Action) {
+        match *action {
+            Action::VisitUp { session, address, outbound, .. } => {
+                self.visit_up(session, address, outbound);
+            }
+            Action::VisitDown { session } => {
+                self.opening.links.discovery_down(session);
+            }
+            Action::VisitFailed { peer, blame } => {
+                let failed = ToDiscovery::VisitFailed { peer, blame };
+                let _ = self.opening.links.discovery.push_control(failed);
+            }
+            _ => {}
+        }
+    }
+
+    fn cancel_dial(&mut self, attempt: DialId, reason: CloseReason) {
+        let name = match reason {
+            CloseReason::HandshakeTimeout => "connection_timeout",
+            other => other.name(),
+        };
+        if let Some((id, _)) = self.dials.get(&attempt).copied() {
+            if let Some(session) = self.sessions.get(&id) {
+                self.dial_failed(session, name);
+            }
+            self.close(id, reason, 0, &[]);
         }
     }
 }
@@ -178,6 +240,9 @@ impl Shell for NetworkManager {
 
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
+            Action::VisitUp { .. } | Action::VisitDown { .. } | Action::VisitFailed { .. } => {
+                self.on_visit(&action);
+            }
             Action::Dial { attempt, link, address, expected } => {
                 let (session, wanted) = self.new_session(address, Direction::Outbound(attempt));
                 self.dials.insert(attempt, (session, link));
@@ -187,18 +252,7 @@ impl Shell for NetworkManager {
                 }
                 self.opening.dial((attempt, link), session, candidates, expected, wanted);
             }
-            Action::CancelDial { attempt, reason } => {
-                let name = match reason {
-                    CloseReason::HandshakeTimeout => "connection_timeout",
-                    other => other.name(),
-                };
-                if let Some((id, _)) = self.dials.get(&attempt).copied() {
-                    if let Some(session) = self.sessions.get(&id) {
-                        self.dial_failed(session, name);
-                    }
-                    self.close(id, reason, 0, &[]);
-                }
-            }
+            Action::CancelDial { attempt, reason } => self.cancel_dial(attempt, reason),
             // The socket is at hand where the attempt is made known: see the accepted stream.
             Action::Accept { .. } => {}
             Action::Close { session, reason, retry_after, records } => {
@@ -210,6 +264,9 @@ impl Shell for NetworkManager {
                 }
                 if let Some(view) = self.machine.peer(&peer).cloned() {
                     self.peer_up(session, &view);
+                }
+                if let Some(older) = replaces {
+                    self.opening.links.discovery_down(older);
                 }
             }
             Action::PeerDown { peer, session, closure, age } => {

@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// A peer's words about itself.
+fn words(hello: &Hello) -> BTreeMap<String, String> {
+    hello.metadata.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect()
+}
+
 impl NetworkManager {
     /// Lets the machine know how near and how useful its peers are when it may have to choose whom
     /// to evict: the best are not.
@@ -35,6 +40,8 @@ impl NetworkManager {
             metadata: words(&greeting.hello),
             suite: greeting.suite,
             noise_key: greeting.record.record().noise_key,
+            record: greeting.record.clone(),
+            visit: false,
             observed: greeting.hello.observed,
             orders: greeting.orders,
             outbox: greeting.outbox,
@@ -48,6 +55,7 @@ impl NetworkManager {
             record: Some(*greeting.record),
             validator: greeting.validator,
             blocks_only: asked || link == Some(LinkKind::BlocksOnly),
+            visit: greeting.hello.purpose == ConnectionPurpose::Visit,
         };
         // Only whoever dialled us can take another's place.
         if established.direction == Direction::Inbound {

@@ -351,8 +351,8 @@ impl Builder {
             transports(&mut self.config, self.environment.transport, &keypair, self.network);
         let pace = super::settings::pace(&self.config);
         let network_id = self.network;
-        let own =
-            OwnNode::new(keypair, self.validator, network_id, about, roles, capabilities, pace);
+        let able = (capabilities, super::settings::uplink(&self.config));
+        let own = OwnNode::new(keypair, self.validator, network_id, about, roles, able, pace);
         Ok(RootParts {
             own,
             config: self.config,

@@ -18,6 +18,7 @@ use super::Stopped;
 use crate::{
     bridge::{BlockchainBridge, ConsensusBridge, DirectCounts, MonitoringBridge, Subscribe},
     clock::Clock,
+    discovery::{Discovery, DiscoveryQuery},
     manager::{ManagerQuery, NetworkManager, PeerQuery},
     nat::{GiveBack, NatTraversal, ReachabilityQuery},
     own::OwnNode,
@@ -35,6 +36,7 @@ pub(super) struct Actors {
     pub(super) relay: Addr<MessageRelay>,
     pub(super) requests: Addr<RequestDesk>,
     pub(super) manager: Addr<NetworkManager>,
+    pub(super) discovery: Addr<Discovery>,
     pub(super) scoring: Addr<PeerScoring>,
     pub(super) store: Addr<PeerStore>,
     pub(super) blockchain: Addr<BlockchainBridge>,
@@ -121,6 +123,7 @@ impl Core {
         self.direct.add_to(counts.kinds.entry(Kind::Custom).or_default());
         let bans = self.actors.scoring.send(Bans).await?;
         let store = self.actors.store.send(StoreQuery).await?;
+        let discovery = self.actors.discovery.send(DiscoveryQuery).await?.0;
         let reach = self.actors.nat.send(ReachabilityQuery).await?.into();
         let now = self.clock.now();
         let healthy = store.ends_with("(healthy)");
@@ -148,6 +151,7 @@ impl Core {
                 feelers: report.status.feelers.dialled,
                 feelers_answered: report.status.feelers.answered,
             },
+            discovery,
             traffic: Traffic { bytes_in: report.bytes_in, bytes_out: report.bytes_out },
             kinds: counts.kinds.iter().map(|(kind, c)| (kind.name().to_owned(), *c)).collect(),
             drops: counts.drops.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
@@ -167,6 +171,7 @@ impl Core {
             ("relay", self.actors.relay.clone().recipient()),
             ("requests", self.actors.requests.clone().recipient()),
             ("manager", self.actors.manager.clone().recipient()),
+            ("discovery", self.actors.discovery.clone().recipient()),
             ("scoring", self.actors.scoring.clone().recipient()),
             ("nat", self.actors.nat.clone().recipient()),
         ];
@@ -210,6 +215,7 @@ impl Core {
         self.acceptors.iter().for_each(AbortHandle::abort);
         let _ = self.actors.nat.send(Stop).await;
         let _ = self.actors.manager.send(Stop).await;
+        let _ = self.actors.discovery.send(Stop).await;
         let _ = self.actors.relay.send(Stop).await;
         let _ = self.actors.requests.send(Stop).await;
         let _ = self.actors.scoring.send(Stop).await;
@@ -225,6 +231,7 @@ impl Core {
             "relay" => self.actors.relay.try_send(PanicNow),
             "requests" => self.actors.requests.try_send(PanicNow),
             "manager" => self.actors.manager.try_send(PanicNow),
+            "discovery" => self.actors.discovery.try_send(PanicNow),
             "scoring" => self.actors.scoring.try_send(PanicNow),
             "store" => self.actors.store.try_send(PanicNow),
             "blockchain" => self.actors.blockchain.try_send(PanicNow),

@@ -2,6 +2,7 @@
 
 mod builder;
 mod core;
+mod discovery;
 mod handle;
 mod parts;
 mod reach;
@@ -10,6 +11,7 @@ mod settings;
 mod stage;
 
 pub use builder::{Builder, StartError};
+pub use discovery::FindError;
 pub use handle::{Network, SendError, Stopped};
 pub(crate) use parts::inspect_store;
 pub(crate) use reach::{NamedNode, Transports};

@@ -6,22 +6,28 @@ use actix::Addr;
 use peerstage_core::{
     address::{Address, Host, TransportKind},
     book::AsMap,
+    bootstrap::{Bootstrap, BootstrapConfig},
     config::{Config, Optional, OwnAddress, PeerAddress},
+    identity::{NetworkId, NodeId},
     manager::Target,
     record::{Capabilities, Roles},
+    time::Time,
 };
-
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tokio::task::AbortHandle;
 
 use super::StartError;
 use crate::{
+    discovery::{FirstPeers, LanSettings, Seeds},
     manager::{Accepted, Connect, Named, NetworkManager},
     nat::Outside,
     shell::Queue,
     transport::{Listener, QuicTransport, TcpTransport, Transport, quic::QuicListener},
 };
 
-/// How long a host name that did not resolve waits for the next try.
+/// How long a host name that did not resolve waits for the next try; a quarter more or less at
+/// random, so that a fleet which starts together doesn't ask together.
 const RESOLVE_RETRY: Duration = Duration::from_secs(10);
 
 /// Ports that are tried when TCP and QUIC are to share one that the system chooses.
@@ -196,7 +202,9 @@ pub(super) fn background(
     listeners: Vec<Listening>,
     accepted: &Queue<Accepted>,
     manager: &Addr<NetworkManager>,
+    retries: [u8; 32],
 ) -> Vec<AbortHandle> {
+    let mut retries = ChaCha8Rng::from_seed(retries);
     let accepting = |listener| actix_rt::spawn(accept(listener, accepted.clone()));
     let mut tasks: Vec<_> =
         listeners.into_iter().map(|listener| accepting(listener).abort_handle()).collect();
@@ -205,7 +213,8 @@ pub(super) fn background(
     let persistent = network.persistent_peers.iter().map(|peer| (peer, Named::Persistent));
     for (peer, named) in bootstrap.chain(persistent) {
         if matches!(peer.host, Host::Name(_)) {
-            let looking = resolve(peer.clone(), named, manager.clone());
+            let looking =
+                resolve(peer.clone(), named, manager.clone(), ChaCha8Rng::from_rng(&mut retries));
             tasks.push(actix_rt::spawn(looking).abort_handle());
         }
     }
@@ -226,7 +235,12 @@ async fn accept(mut listener: Listening, accepted: Queue<Accepted>) {
 }
 
 /// Looks a host name up until it resolves, then connects to what it names.
-async fn resolve(target: PeerAddress, named: Named, manager: Addr<NetworkManager>) {
+async fn resolve(
+    target: PeerAddress,
+    named: Named,
+    manager: Addr<NetworkManager>,
+    mut rng: ChaCha8Rng,
+) {
     loop {
         let host = (target.host.to_string(), target.port);
         match tokio::net::lookup_host(host).await {
@@ -243,7 +257,39 @@ async fn resolve(target: PeerAddress, named: Named, manager: Addr<NetworkManager
             }
             Err(error) => tracing::warn!(%target, %error, "host name does not resolve; will retry"),
         }
-        tokio::time::sleep(RESOLVE_RETRY).await;
+        tokio::time::sleep(RESOLVE_RETRY.mul_f64(rng.random_range(0.75..1.25))).await;
+    }
+}
+
+/// How the first peers are found, by configuration.
+pub(super) fn first_peers(
+    config: &Config,
+    (node, network_id): (NodeId, NetworkId),
+    listening: &[Address],
+    now: Time,
+    seed: [u8; 32],
+) -> FirstPeers {
+    let (network, discovery) = (&config.network, &config.discovery);
+    let names: Vec<String> = discovery.dns_seeds.iter().map(|name| name.0.to_string()).collect();
+    let peers = network.bootstrap.iter().chain(&network.persistent_peers);
+    let named: Vec<String> = peers.map(ToString::to_string).chain(names.iter().cloned()).collect();
+    let settings = BootstrapConfig {
+        named: !named.is_empty(),
+        seeds: !names.is_empty(),
+        min_peers: usize::try_from(network.min_peers).unwrap_or(usize::MAX),
+        interval: discovery.dns_interval.as_millis(),
+    };
+    let (port, servers) = (discovery.dns_seed_port, discovery.dns_servers.clone());
+    FirstPeers {
+        machine: Bootstrap::new(now, settings, seed),
+        seeds: Seeds { names, port, servers },
+        lan: LanSettings {
+            mode: discovery.lan,
+            network: network_id,
+            node,
+            listening: listening.to_vec(),
+        },
+        named: named.join(", "),
     }
 }
 
@@ -256,6 +302,9 @@ pub(super) fn describe(config: &Config, validator: bool) -> (Roles, Capabilities
     }
     if config.relay.carry_routed {
         capabilities = capabilities.with(Capabilities::ROUTING);
+    }
+    if config.discovery.rendezvous_point {
+        capabilities = capabilities.with(Capabilities::RENDEZVOUS);
     }
     (roles, capabilities)
 }

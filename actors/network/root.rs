@@ -7,7 +7,9 @@ use peerstage_core::{
     address::Address,
     book::AsMap,
     config::Config,
+    kademlia::Kademlia,
     manager::{Manager, ManagerIdentity},
+    record::SignedRecord,
     relay::Relay,
     requests::Requests,
     scoring::Scoring,
@@ -18,7 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use super::{
     StartError,
     core::{Actors, Core},
-    reach::{Transports, announced, as_map, background, listen, outside},
+    reach::{self, Transports, announced, as_map, background, listen, outside},
     settings,
     stage::{Peers, Stage, start},
 };
@@ -28,7 +30,9 @@ use crate::{
         MonitoringBridge, Signing, Watching,
     },
     clock::Clock,
-    manager::NetworkManager,
+    discovery::{Discovery, DiscoveryLinks, ToDiscovery},
+    manager::{Accepted, NetworkManager},
+    nat::NatTraversal,
     own::OwnNode,
     peer::{Arrivals, Directory, FromPeer},
     peer_store::{Entry, Keep, PeerStore, Restored, restore},
@@ -45,6 +49,9 @@ use crate::{
 /// Messages that may wait for the relay or the requests. Bytes are bounded by the peers'
 /// budgets; this bounds the count.
 const ARRIVALS: usize = 262_144;
+/// Questions and answers of discovery that may wait, and who can be asked: bounded in bytes by
+/// the peers' budgets.
+const DISCOVERY: usize = 16_384;
 /// Comings and goings that may wait for the NatTraversal: control, two for each session.
 const SEEN: usize = 4_096;
 /// Everything a node is made of, resolved.
@@ -70,7 +77,7 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let listening: Vec<Address> = listeners.iter().map(|listener| listener.local()).collect();
     let own = Arc::new(parts.own);
     let own_addresses = announced(&parts.config, &listening);
-    own.sign_record(parts.clock.wall(), own_addresses.iter().copied())?;
+    let own_record = own.sign_record(parts.clock.wall(), own_addresses.iter().copied())?;
     let restored = restore(&*parts.backend)?;
     let (observations, observations_in) = Queue::new("observations", OBSERVATIONS);
     let (verdicts, verdicts_in) = Queue::new("verdicts", JUDGE_QUEUE);
@@ -106,23 +113,28 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let as_map = as_map(&stage.config)?;
     let (machine, scoring) = stage.machines(&listening, &own_addresses, &restored, as_map)?;
     if restored.book_salt.is_none() {
-        tell(
-            "keep",
-            &store.clone().recipient(),
-            Keep(vec![Entry::BookSalt(machine.book().salt())]),
-        );
+        let salt = Entry::BookSalt(machine.book().salt());
+        tell("keep", &store.clone().recipient(), Keep(vec![salt]));
     }
-    let (seen, seen_in) = Queue::new("seen", SEEN);
-    let outside = outside(&stage.config, &parts.transports);
-    let from_peers_in = (gossip, questions, seen);
-    let (manager, accepted) =
-        stage.manager(machine, &peers, from_peers_in, parts.transports, own_addresses);
-    let nat = stage.nat(&listening, outside, seen_in, &manager);
+    let told = (own_addresses, own_record, listening.as_slice());
+    let (manager, accepted, discovery, nat) =
+        stage.outward(machine, &peers, (gossip, questions), parts.transports, told, &restored);
     let scoring = stage.scoring(scoring, &peers, &manager, observations_in, restored);
-    let acceptors = background(&stage.config, listeners, &accepted, &manager);
+    let retries = stage.seed();
+    let acceptors = background(&stage.config, listeners, &accepted, &manager, retries);
     let monitoring = stage.monitoring.clone();
-    let actors =
-        Actors { relay, requests, manager, scoring, store, blockchain, consensus, monitoring, nat };
+    let actors = Actors {
+        relay,
+        requests,
+        manager,
+        discovery,
+        nat,
+        scoring,
+        store,
+        blockchain,
+        consensus,
+        monitoring,
+    };
     let mut core = stage.finish(actors, listening, from_peers, (orders, asks), acceptors);
     // A simulated node shares its thread with all others: it hangs only if the world does.
     if !parts.inline {
@@ -132,6 +144,27 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
 }
 
 impl Stage {
+    /// Who keeps the connections, who finds nodes, and who finds out where this one is.
+    fn outward(
+        &mut self,
+        machine: Manager,
+        peers: &Peers,
+        (gossip, questions): (Queue<FromPeer>, Queue<FromPeer>),
+        transports: Transports,
+        (own_addresses, own_record, listening): (Vec<Address>, SignedRecord, &[Address]),
+        restored: &Restored,
+    ) -> (Addr<NetworkManager>, Queue<Accepted>, Addr<Discovery>, Addr<NatTraversal>) {
+        let (lookups, lookups_in) = Queue::new("discovery", DISCOVERY);
+        let (seen, seen_in) = Queue::new("seen", SEEN);
+        let outside = outside(&self.config, &transports);
+        let queues = (gossip, questions, lookups.clone(), seen);
+        let (manager, accepted) = self.manager(machine, peers, queues, transports, own_addresses);
+        let (lookups, told) = ((lookups, lookups_in), (own_record, listening));
+        let discovery = self.discovery(&manager, peers, lookups, told, restored);
+        let nat = self.nat(listening, outside, seen_in, &manager);
+        (manager, accepted, discovery, nat)
+    }
+
     fn store(
         &self,
         backend: Box<dyn StoreBackend>,
@@ -227,6 +260,37 @@ impl Stage {
         let lifeline = self.fatal.lifeline("requests");
         let actor = RequestDesk::new(machine, servers, inputs, observations, clock, lifeline);
         (start(&self.placement, &self.placement.relay(), actor), questions)
+    }
+
+    fn discovery(
+        &mut self,
+        manager: &Addr<NetworkManager>,
+        peers: &Peers,
+        inputs: (Queue<ToDiscovery>, QueueStream<ToDiscovery>),
+        (own_record, listening): (SignedRecord, &[Address]),
+        restored: &Restored,
+    ) -> Addr<Discovery> {
+        let (now, own) = (self.clock.now(), Arc::clone(&self.own));
+        let settings = settings::kademlia(&self.config);
+        let key = own.keypair.clone();
+        let mut machine = Kademlia::new(now, settings, key, own.network, self.seed());
+        machine.on_own_record(own_record);
+        machine.restore(now, restored.nodes.clone(), restored.claims.clone());
+        let links = DiscoveryLinks {
+            visits: manager.clone().recipient(),
+            ends: manager.clone().recipient(),
+            learnt: manager.clone().recipient(),
+            connect: manager.clone().recipient(),
+            events: self.events(),
+            refresh: manager.clone().recipient(),
+            store: peers.store.clone().recipient(),
+            observations: self.observations.clone(),
+        };
+        let lifeline = self.fatal.lifeline("discovery");
+        let seed = self.seed();
+        let identity = (own.id(), own.network);
+        let first = reach::first_peers(&self.config, identity, listening, now, seed);
+        Discovery::new(machine, first, links, inputs, own, self.clock.clone(), lifeline).start()
     }
 
     /// The machines of the manager and the scoring, with what the store still knew.

@@ -2,11 +2,13 @@
 
 use peerstage_core::{
     book::BookLimits,
-    config::{Config, PostQuantum},
+    config::{Config, PostQuantum, UplinkKind},
     handshake::PqPolicy,
+    kademlia::{KademliaConfig, StorageLimits},
     kinds::{KINDS, Kind},
     manager::ManagerConfig,
     messages::Pace,
+    record::{Uplink, UplinkClass},
     relay::{EagerConfig, GossipConfig, PendingConfig, RelayConfig, RoutedConfig},
     requests::RequestConfig,
     scoring::{ScoringConfig, Thresholds, TrustConfig, Weights},
@@ -51,6 +53,39 @@ pub(super) fn manager(config: &Config, is_validator: bool) -> ManagerConfig {
         book: BookLimits { allow_private: network.allow_private_addresses, ..defaults.book },
         ..defaults
     }
+}
+
+pub(super) fn kademlia(config: &Config) -> KademliaConfig {
+    let (discovery, defaults) = (&config.discovery, KademliaConfig::default());
+    KademliaConfig {
+        enabled: discovery.kademlia,
+        walk_interval: discovery.walk_interval.as_millis(),
+        allow_private: config.network.allow_private_addresses,
+        visit_timeout: config
+            .network
+            .connection_timeout
+            .as_millis()
+            .saturating_add(defaults.query_timeout),
+        storage: StorageLimits {
+            claims_max: count(discovery.max_records),
+            rendezvous: discovery.rendezvous_point,
+            ..defaults.storage
+        },
+        ..defaults
+    }
+}
+
+/// What a node says of the line that it sends over.
+pub(super) fn uplink(config: &Config) -> Uplink {
+    let class = match config.node.uplink {
+        UplinkKind::Unsaid => UplinkClass::Unsaid,
+        UplinkKind::Mobile => UplinkClass::Mobile,
+        UplinkKind::Home => UplinkClass::Home,
+        UplinkKind::Office => UplinkClass::Office,
+        UplinkKind::Server => UplinkClass::Server,
+    };
+    let rate_kib = u32::try_from(config.node.uplink_rate.0 / 1024).unwrap_or(u32::MAX);
+    Uplink { class, rate_kib }
 }
 
 pub(super) fn scoring(config: &Config) -> ScoringConfig {
@@ -143,18 +178,19 @@ pub(super) fn requests(config: &Config) -> RequestConfig {
     }
 }
 
-/// What we tell each peer that we take from it: at most what we take from all.
+/// A peer is told to send this part of the limit less than is read. Votes and pings come on top of a
+/// sender's pace, and a backlog that is read as slowly as it is fed would never go away: every vote
+/// would wait behind it. Little enough that a limit is still used within 5 %.
+const PACE_HEADROOM_PART: u64 = 64;
+
+/// What we tell each peer that we take from it: a little less than what we take from one, or all.
 pub(super) fn pace(config: &Config) -> Pace {
     let limits = &config.limits;
     let bytes = [limits.max_download_rate, limits.max_download_rate_per_peer];
+    let least = bytes.map(|size| size.0).into_iter().filter(|rate| *rate > 0).min().unwrap_or(0);
     Pace {
         rate_factor: u16::try_from(limits.rate_factor).unwrap_or(u16::MAX),
-        bytes_per_second: bytes
-            .map(|size| size.0)
-            .into_iter()
-            .filter(|rate| *rate > 0)
-            .min()
-            .unwrap_or(0),
+        bytes_per_second: least.saturating_sub(least / PACE_HEADROOM_PART),
         blocks_only: false,
     }
 }

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     bridge::{DirectCounts, Judged, MonitoringBridge, Subscribe},
     clock::Clock,
+    discovery::ToDiscovery,
     events::Event,
     manager::{Accepted, ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
     nat::{NatTraversal, Outside, Seen},
@@ -54,6 +55,9 @@ pub(super) fn start<A: Actor<Context = actix::Context<A>> + Send>(
         Placement::Threads { .. } => A::start_in_arbiter(arbiter, |_| actor),
     }
 }
+
+/// The queues from the peers to the relay, the requests and discovery.
+pub(super) type ToActors = (Queue<FromPeer>, Queue<FromPeer>, Queue<ToDiscovery>, Queue<Seen>);
 
 /// Everything that several actors are made of.
 pub(super) struct Stage {
@@ -136,7 +140,7 @@ impl Stage {
         &mut self,
         machine: Manager,
         peers: &Peers,
-        (gossip, requests, seen): (Queue<FromPeer>, Queue<FromPeer>, Queue<Seen>),
+        (gossip, requests, discovery, seen): ToActors,
         transports: Transports,
         own_addresses: Vec<Address>,
     ) -> (Addr<NetworkManager>, Queue<Accepted>) {
@@ -148,6 +152,7 @@ impl Stage {
             gossip,
             requests,
             exchange,
+            discovery,
             direct: self.direct.clone(),
             body_limits: KINDS.map(|row| self.config.body_max(row.kind)),
             observations: self.observations.clone(),

@@ -19,6 +19,7 @@ use super::{
     init, logging, panics,
     query::{self, print},
     run::{Started, run_attached},
+    seed,
     settings::Layered,
 };
 use crate::{
@@ -140,9 +141,14 @@ pub(super) enum Command {
         count: Option<u64>,
     },
     /// This node's id, from its key file.
-    Id,
-    /// Look at clock, limits, ports, NAT, router, bootstrap nodes, disk and database, and say what
-    /// to do; exit code 1 if something is bad. Asks the running node too, if there is one.
+    Id {
+        /// A line for a zone file instead: the node's signed record under this name, for
+        /// `discovery.dns_seeds` of others. Sign it anew when the addresses change.
+        #[arg(long, value_name = "NAME")]
+        dns: Option<String>,
+    },
+    /// Look at clock, limits, ports, NAT, router, DNS seeds, bootstrap nodes, disk and database, and
+    /// say what to do; exit code 1 if something is bad. Asks the running node too, if there is one.
     Doctor {
         /// Whom to compare the clock with; "none" asks nobody.
         #[arg(long, value_name = "HOST", default_value = "pool.ntp.org")]
@@ -197,7 +203,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<(), Failure> {
     match command {
         Command::Init => print_made(&init::init(&layered)?, json),
         Command::Run => run(&layered, json),
-        Command::Id => print_id(&layered, json),
+        Command::Id { dns } => print_id(&layered, dns.as_deref(), json),
         Command::Config(command) => config(&layered, &command, json),
         Command::Localnet(args) => {
             refuse_node_flags(&layered, &target)?;
@@ -280,7 +286,7 @@ fn print_made(made: &init::Made, json: bool) -> Result<(), Failure> {
     ))
 }
 
-fn print_id(layered: &Layered, json: bool) -> Result<(), Failure> {
+fn print_id(layered: &Layered, dns: Option<&str>, json: bool) -> Result<(), Failure> {
     let config = layered.resolve()?.config;
     let path = config.path(&config.node.key_file);
     let keypair = identity_file::load(&path).map_err(|error| match error {
@@ -291,7 +297,13 @@ fn print_id(layered: &Layered, json: bool) -> Result<(), Failure> {
     })?;
     let (node, key) = (keypair.node_id(), keypair.public());
     let addresses = full_addresses(&config, node);
-    let text = if json {
+    let text = if let Some(name) = dns {
+        let (line, text) = seed::zone_line(&config, keypair, name)?;
+        match json {
+            true => json!({ "node": node, "name": name, "txt": text }).to_string(),
+            false => line,
+        }
+    } else if json {
         json!({ "node": node, "public_key": key, "addresses": addresses }).to_string()
     } else {
         [vec![node.to_string()], addresses].concat().join("\n")
@@ -302,11 +314,7 @@ fn print_id(layered: &Layered, json: bool) -> Result<(), Failure> {
 /// Where others reach this node as far as its configuration tells, in full: what to put into
 /// their bootstrap lists.
 fn full_addresses(config: &Config, node: NodeId) -> Vec<String> {
-    let network = &config.network;
-    let external = &network.external_addresses;
-    let places = if external.is_empty() { &network.listen } else { external };
-    let addresses = places.iter().flat_map(|place| place.addresses(&network.transports));
-    let reachable = addresses.filter(|address| address.is_dialable());
+    let reachable = seed::reachable(config).into_iter();
     reachable.map(|address| address.multiaddr(Some(node)).to_string()).collect()
 }
 

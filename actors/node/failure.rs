@@ -38,6 +38,14 @@ pub enum Failure {
     /// There is no key yet.
     #[error("{}: there is no key yet; `peerstage init` makes one", .0.display())]
     NoKey(PathBuf),
+    /// A seed must be reachable.
+    #[error(
+        "a seed needs an address: set network.external_addresses, or a place in network.listen that is no wildcard"
+    )]
+    NoAddress,
+    /// The node's record.
+    #[error(transparent)]
+    Record(#[from] peerstage_core::record::RecordError),
     /// The key file.
     #[error(transparent)]
     Identity(#[from] IdentityFileError),

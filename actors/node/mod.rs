@@ -15,6 +15,7 @@ mod logging;
 mod panics;
 mod query;
 pub mod run;
+mod seed;
 mod settings;
 mod table;
 mod views;

@@ -1,6 +1,6 @@
 //! What a node says, for people.
 
-use peerstage_core::{address::Address, scoring::BanRecord, time::Time};
+use peerstage_core::{address::Address, kademlia::KademliaStatus, scoring::BanRecord, time::Time};
 use serde_json::Value;
 
 use super::table::{Style, Table, Tone, age, bytes, tame};
@@ -25,6 +25,7 @@ pub(super) fn status(status: &Status, style: Style) -> String {
         ("banned", status.banned.to_string()),
         ("known", known(&status.book)),
         ("anchors", anchors(&status.book)),
+        ("table", table(status)),
         ("received", bytes(status.traffic.bytes_in)),
         ("sent", bytes(status.traffic.bytes_out)),
         ("store", status.store.clone()),
@@ -51,6 +52,12 @@ pub(super) fn status(status: &Status, style: Style) -> String {
         text.push_str(&format!("\ndropped: {}\n", drops.join(", ")));
     }
     text
+}
+
+/// The distributed table of nodes, in a line.
+fn table(status: &Status) -> String {
+    let KademliaStatus { nodes, reached, claims, publications, .. } = status.discovery;
+    format!("{nodes} nodes ({reached} reached), {claims} records kept, {publications} published")
 }
 
 fn reached(reach: &Reach) -> String {

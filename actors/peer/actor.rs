@@ -43,11 +43,8 @@ impl Shell for Peer {
         }
         let socket = match self.writing.borrow().stalled_since() {
             Some(since) => Some(since.plus(self.write_timeout)),
-            None => {
-                // Messages that are paced wake the writer when their time has come.
-                let now = self.clock.now();
-                self.outbox.ready_at(now).filter(|at| *at > now)
-            }
+            // Messages that are paced wake the writer when their time has come.
+            None => self.paced,
         };
         let queues = self.outbox.slow_at(self.write_timeout);
         earliest(earliest(self.connection.deadline(), socket), queues)
@@ -84,6 +81,39 @@ impl Shell for Peer {
     fn settle(&mut self, now: Time, ctx: &mut Context<Self>) {
         self.deliver_arrived();
         self.look_at_socket(now, ctx);
+        self.wake_paced(now);
+    }
+}
+
+impl Peer {
+    /// Remembers for when the writer waits, and tells it when that time has come. While something
+    /// may go now, a ping say, the queue names no later time; what waits behind it still does.
+    fn wake_paced(&mut self, now: Time) {
+        let due = self.paced.filter(|due| *due <= now);
+        self.paced = match self.outbox.ready_at(now) {
+            Some(at) if at > now => Some(at),
+            Some(_) => self.paced.filter(|due| *due > now),
+            None => None,
+        };
+        if due.is_some() {
+            self.outbox.wake();
+        }
+    }
+
+    /// Looks at the socket's progress.
+    fn look_at_socket(&mut self, now: Time, ctx: &mut Context<Self>) {
+        let stalled = self.writing.borrow().is_stalled(now, self.write_timeout);
+        let slow = self.outbox.is_slow(now, self.write_timeout);
+        if self.outbox.is_overflowed() || stalled || slow {
+            self.guard.set_closure(Closure::local(CloseReason::SlowReader));
+            ctx.stop();
+        }
+        // The writer ends our direction behind the goodbye and the peer answers with the end of
+        // its own. Closing earlier, with bytes unread, would reset the connection and could take
+        // the goodbye with it (RFC 1122 section 4.2.2.13).
+        if matches!(self.phase, Phase::Closing(until) if now >= until) {
+            ctx.stop();
+        }
     }
 }
 
@@ -145,12 +175,13 @@ impl Handler<PeerOrder> for Peer {
     fn handle(&mut self, order: PeerOrder, ctx: &mut Context<Self>) {
         fault_point("Peer::PeerOrder");
         step(self, ctx, |peer, now, _| match order {
-            PeerOrder::Accept => {
+            PeerOrder::Accept | PeerOrder::AcceptVisit => {
+                peer.visit = matches!(order, PeerOrder::AcceptVisit);
                 // A peer that broke a rule meanwhile is leaving, and goes on leaving.
                 if let Phase::Greeting(early) = &mut peer.phase {
                     let early = std::mem::take(early);
                     peer.phase = Phase::Open;
-                    early.into_iter().for_each(|arrivals| peer.links.route(arrivals));
+                    early.into_iter().for_each(|arrivals| peer.hand_on(arrivals));
                 }
             }
             PeerOrder::Close(reason, retry_after) => peer.say_goodbye(now, reason, retry_after),

@@ -11,6 +11,7 @@ use peerstage_core::{
     identity::{Keypair, NetworkId},
     kinds::{Kind, Lane},
     lanes::{Lanes, plain},
+    manager::LinkKind,
     messages::{Disconnect, Pace},
     reason::CloseReason,
     record::{Capabilities, Roles},
@@ -102,10 +103,10 @@ impl Hostile {
 fn hello(keypair: Keypair, network: NetworkId, hash: &[u8; 32], node: Address) -> Vec<u8> {
     let pace = Pace { rate_factor: 1, bytes_per_second: 0, blocks_only: false };
     let about = ("hostile".to_owned(), BTreeMap::new());
-    let (roles, capabilities) = (Roles::FULL, Capabilities::HYBRID);
-    let own = OwnNode::new(keypair, None, network, about, roles, capabilities, pace);
+    let able = (Capabilities::HYBRID, Default::default());
+    let own = OwnNode::new(keypair, None, network, about, Roles::FULL, able, pace);
     own.sign_record(Clock::system().wall(), []).unwrap();
-    framed(Kind::Hello, codec::encode(&own.hello(hash, node, false)).unwrap())
+    framed(Kind::Hello, codec::encode(&own.hello(hash, node, LinkKind::Full)).unwrap())
 }
 
 fn framed(kind: Kind, body: Vec<u8>) -> Vec<u8> {

@@ -24,14 +24,13 @@ use super::{
     limits::WriteLimit,
     outbox::Outbox,
     writer::{WriteState, WriterNews},
+    writing::Writing,
 };
 use crate::{clock::Clock, transport::quic::LanesOut};
 
 /// Bytes that are taken from the outbox at once: so much of a block goes in front of a vote that
 /// is queued now, and the vote's packets still leave first.
 const TAKE_MAX: usize = 16 * 1024;
-/// Bytes written before the other tasks of the thread have their turn.
-const TURN: usize = 256 * 1024;
 
 /// What waits for the stream of one lane.
 struct Pending {
@@ -50,11 +49,7 @@ pub(super) struct LaneWriter {
     clock: Clock,
     bytes_out: metrics::Counter,
     taken: BytesMut,
-    /// When paced messages may go, as the actor was told.
-    paced: Option<Time>,
-    turn: usize,
-    stalled: bool,
-    overflowed: bool,
+    writing: Writing,
     closing: bool,
     ended: bool,
 }
@@ -77,10 +72,7 @@ impl LaneWriter {
             clock,
             bytes_out: super::bytes_total("out", "quic"),
             taken: BytesMut::new(),
-            paced: None,
-            turn: 0,
-            stalled: false,
-            overflowed: false,
+            writing: Writing::default(),
             closing: false,
             ended: false,
         }
@@ -101,9 +93,7 @@ impl LaneWriter {
                 };
                 pending.bytes.advance(count);
                 pending.moved = now;
-                self.turn = self.turn.saturating_add(count);
-                self.bytes_out.increment(count as u64);
-                self.outbox.counters().note_written(count as u64);
+                self.writing.wrote(&self.outbox, &self.bytes_out, count);
             }
             if pending.bytes.is_empty() && pending.bytes.capacity() > 0 {
                 pending.bytes = BytesMut::new();
@@ -150,22 +140,16 @@ impl LaneWriter {
 
     fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<WriterNews> {
         loop {
-            if self.outbox.is_overflowed() && !self.overflowed {
-                self.overflowed = true;
-                return Poll::Ready(WriterNews::Overflowed);
-            }
-            if self.outbox.is_crowded() {
-                return Poll::Ready(WriterNews::Crowded);
+            if let Some(news) = self.writing.look(&self.outbox) {
+                return Poll::Ready(news);
             }
             let blocked = match self.write_all(cx) {
                 Ok(blocked) => blocked,
                 Err(error) => return Poll::Ready(WriterNews::Lost(error)),
             };
-            if blocked && !self.stalled {
-                self.stalled = true;
+            if self.writing.stalls(blocked) {
                 return Poll::Ready(WriterNews::Stalled);
             }
-            self.stalled = blocked;
             if self.closing {
                 let control = self.pending.get(Lane::Control as usize);
                 if control.is_some_and(|control| control.bytes.is_empty()) {
@@ -174,26 +158,14 @@ impl LaneWriter {
                 }
                 return Poll::Pending;
             }
-            if self.turn >= TURN {
-                self.turn = 0;
-                cx.waker().wake_by_ref();
+            if self.writing.yields(cx) {
                 return Poll::Pending;
             }
             let now = self.clock.now();
             if self.take(now) == 0 {
-                return self.poll_paced(now);
+                return self.writing.poll_paced(&self.outbox, now);
             }
         }
-    }
-
-    /// Nothing may go now; whether something may later, which the actor's timer must know.
-    fn poll_paced(&mut self, now: Time) -> Poll<WriterNews> {
-        let paced = self.outbox.ready_at(now);
-        let told = std::mem::replace(&mut self.paced, paced);
-        if paced.is_some() && paced != told {
-            return Poll::Ready(WriterNews::Paced);
-        }
-        Poll::Pending
     }
 }
 

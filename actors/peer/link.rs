@@ -7,6 +7,7 @@ use peerstage_core::{
     address::Address,
     frame::Message,
     identity::{NetworkId, NodeId, PublicKey},
+    kademlia::Contact,
     kinds::{KINDS, Kind},
     manager::{DialFailure, DialId, SessionId},
     messages::{Hello, MessageId},
@@ -21,6 +22,7 @@ use super::{Outbox, PeerOrder};
 use tokio::sync::oneshot;
 
 use crate::{
+    discovery::ToDiscovery,
     scoring::Observation,
     shell::{BytePermit, Queue},
 };
@@ -178,6 +180,8 @@ pub struct PeerLinks {
     pub requests: Queue<FromPeer>,
     /// Peer exchange, to the NetworkManager.
     pub exchange: Queue<Arrivals>,
+    /// Questions and answers of discovery, and who can be asked, to Discovery.
+    pub discovery: Queue<ToDiscovery>,
     /// Messages to this node alone, to the BlockchainBridge: nothing is relayed, so there is
     /// nothing for the relay to decide.
     pub direct: Queue<Arrivals>,
@@ -262,6 +266,7 @@ impl PeerLinks {
             Listener::Gossip => drop(self.gossip.push(FromPeer::Arrivals(arrivals))),
             Listener::Requests => drop(self.requests.push(FromPeer::Arrivals(arrivals))),
             Listener::Exchange => drop(self.exchange.push(arrivals)),
+            Listener::Discovery => drop(self.discovery.push(ToDiscovery::Arrivals(arrivals))),
             Listener::Direct => drop(self.direct.push(arrivals)),
         }
     }
@@ -290,6 +295,17 @@ impl PeerLinks {
         let _ = self.gossip.push_control(FromPeer::Down(peer, session));
     }
 
+    /// Tells discovery of somebody who can be asked, before any message of theirs. Never lost, as
+    /// its end isn't.
+    pub(crate) fn discovery_up(&self, contact: Contact, outbox: Outbox) {
+        let _ = self.discovery.push_control(ToDiscovery::Up(Box::new(contact), outbox));
+    }
+
+    /// Tells discovery that nobody can be asked through this connection any more.
+    pub(crate) fn discovery_down(&self, session: SessionId) {
+        let _ = self.discovery.push_control(ToDiscovery::Down(session));
+    }
+
     /// Reports a measured round trip.
     pub fn round_trip(&self, peer: NodeId, ms: Millis) {
         let _ = self.observations.push(Observation::RoundTrip { peer, ms });
@@ -302,17 +318,24 @@ enum Listener {
     Gossip,
     Requests,
     Exchange,
+    Discovery,
     Direct,
 }
 
-const LISTENERS: usize = 4;
-const EVERY_LISTENER: [Listener; LISTENERS] =
-    [Listener::Gossip, Listener::Requests, Listener::Exchange, Listener::Direct];
+const LISTENERS: usize = 5;
+const EVERY_LISTENER: [Listener; LISTENERS] = [
+    Listener::Gossip,
+    Listener::Requests,
+    Listener::Exchange,
+    Listener::Discovery,
+    Listener::Direct,
+];
 
 fn listener_of(message: &Message) -> Listener {
     match message.kind {
         Kind::Request | Kind::Response => Listener::Requests,
         Kind::PeersRequest | Kind::Peers => Listener::Exchange,
+        Kind::DiscoveryQuery | Kind::DiscoveryAnswer => Listener::Discovery,
         Kind::Custom if message.header.first() == Some(&DIRECT_HOPS) => Listener::Direct,
         _ => Listener::Gossip,
     }

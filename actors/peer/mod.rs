@@ -16,6 +16,7 @@ mod outbox;
 mod reader;
 mod sending;
 mod writer;
+mod writing;
 
 use std::{
     cell::{Cell, RefCell},
@@ -74,6 +75,8 @@ const GOODBYE_MS: Millis = 1_000;
 pub enum PeerOrder {
     /// The peer has its slot: deliver its messages from now on.
     Accept,
+    /// It is a visit: deliver what discovery asks and answers, and nothing else.
+    AcceptVisit,
     /// Say goodbye and end.
     Close(CloseReason, Millis),
     /// A test wants to see what a panic does.
@@ -153,6 +156,8 @@ pub struct Peer {
     /// Set by the greeting; the reader of lanes looks at it.
     is_greeted: Rc<Cell<bool>>,
     phase: Phase,
+    /// Whether only questions of discovery are heard.
+    visit: bool,
     /// Messages of the current step, and the bytes they came in.
     arrived: Vec<Arrival>,
     arrived_bytes: usize,
@@ -165,6 +170,8 @@ pub struct Peer {
     guard: SessionGuard,
     first_actions: Vec<Action>,
     timer: Timer,
+    /// When the writer is to look again at what is paced.
+    paced: Option<Time>,
     clock: Clock,
 }
 
@@ -212,6 +219,7 @@ impl Peer {
                 connection,
                 is_greeted,
                 phase: Phase::Greeting(Vec::new()),
+                visit: false,
                 arrived: Vec::new(),
                 arrived_bytes: 0,
                 outbox,
@@ -223,6 +231,7 @@ impl Peer {
                 guard,
                 first_actions,
                 timer: Timer::default(),
+                paced: None,
                 clock,
             }
         });
@@ -310,9 +319,20 @@ impl Peer {
         let arrivals = Arrivals { session: self.session, peer: self.remote, messages, permit };
         match &mut self.phase {
             Phase::Greeting(early) => early.push(arrivals),
-            Phase::Open => self.links.route(arrivals),
+            Phase::Open => self.hand_on(arrivals),
             Phase::Closing(_) => {}
         }
+    }
+
+    /// A visitor's other messages are dropped and counted: it may not know yet that it is one.
+    fn hand_on(&self, mut arrivals: Arrivals) {
+        if self.visit {
+            let all = arrivals.messages.len();
+            arrivals.messages.retain(|arrival| arrival.message.kind.is_discovery());
+            let dropped = all.saturating_sub(arrivals.messages.len());
+            metrics::counter!("peerstage_visits_unheard_total").increment(dropped as u64);
+        }
+        self.links.route(arrivals);
     }
 
     fn end(&mut self, end: End, ctx: &mut Context<Self>) {
@@ -332,22 +352,6 @@ impl Peer {
                 self.guard.set_closure(Closure::remote(reason, u64::from(retry_after_ms)));
                 ctx.stop();
             }
-        }
-    }
-
-    /// Looks at the socket's progress.
-    fn look_at_socket(&mut self, now: Time, ctx: &mut Context<Self>) {
-        let stalled = self.writing.borrow().is_stalled(now, self.write_timeout);
-        let slow = self.outbox.is_slow(now, self.write_timeout);
-        if self.outbox.is_overflowed() || stalled || slow {
-            self.guard.set_closure(Closure::local(CloseReason::SlowReader));
-            ctx.stop();
-        }
-        // The writer ends our direction behind the goodbye and the peer answers with the end of
-        // its own. Closing earlier, with bytes unread, would reset the connection and could take
-        // the goodbye with it (RFC 1122 section 4.2.2.13).
-        if matches!(self.phase, Phase::Closing(until) if now >= until) {
-            ctx.stop();
         }
     }
 }

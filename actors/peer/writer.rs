@@ -23,11 +23,9 @@ use peerstage_core::{
 };
 use tokio::io::{AsyncWrite, WriteHalf};
 
-use super::{limits::WriteLimit, outbox::Outbox};
+use super::{limits::WriteLimit, outbox::Outbox, writing::Writing};
 use crate::{clock::Clock, transport::Io};
 
-/// Bytes written before the other tasks of the thread have their turn.
-const TURN: usize = 256 * 1024;
 /// Buffers a thread keeps for its next writers.
 const SPARE_MAX: usize = 4;
 
@@ -103,11 +101,7 @@ pub(super) struct Writer {
     /// Sealed records; no memory while there are none.
     buffer: BytesMut,
     bytes_out: metrics::Counter,
-    /// When paced messages may go, as the actor was told.
-    paced: Option<Time>,
-    turn: usize,
-    stalled: bool,
-    overflowed: bool,
+    writing: Writing,
     flushed: bool,
     closing: bool,
     ended: bool,
@@ -131,10 +125,7 @@ impl Writer {
             clock,
             buffer: BytesMut::new(),
             bytes_out: super::bytes_total("out", "tcp"),
-            paced: None,
-            turn: 0,
-            stalled: false,
-            overflowed: false,
+            writing: Writing::default(),
             flushed: true,
             closing: false,
             ended: false,
@@ -153,11 +144,9 @@ impl Writer {
                 }
             };
             self.buffer.advance(count);
-            self.turn = self.turn.saturating_add(count);
-            self.bytes_out.increment(count as u64);
-            self.outbox.counters().note_written(count as u64);
+            self.writing.wrote(&self.outbox, &self.bytes_out, count);
+            self.writing.stalls(false);
             self.flushed = false;
-            self.stalled = false;
             let mut state = self.state.borrow_mut();
             (state.waiting, state.moved) = (self.buffer.len(), self.clock.now());
         }
@@ -210,19 +199,13 @@ impl Writer {
 
     fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<WriterNews> {
         loop {
-            if self.outbox.is_overflowed() && !self.overflowed {
-                // Whoever reads nothing is cut off now, not when its socket takes bytes again.
-                self.overflowed = true;
-                return Poll::Ready(WriterNews::Overflowed);
-            }
-            if self.outbox.is_crowded() {
-                return Poll::Ready(WriterNews::Crowded);
+            if let Some(news) = self.writing.look(&self.outbox) {
+                return Poll::Ready(news);
             }
             match self.poll_write_all(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(WriterNews::Lost(error)),
-                Poll::Pending if !self.stalled => {
-                    self.stalled = true;
+                Poll::Pending if self.writing.stalls(true) => {
                     return Poll::Ready(WriterNews::Stalled);
                 }
                 Poll::Pending => {
@@ -237,9 +220,7 @@ impl Writer {
                     Err(error) => Poll::Ready(WriterNews::Lost(error)),
                 };
             }
-            if self.turn >= TURN {
-                self.turn = 0;
-                cx.waker().wake_by_ref();
+            if self.writing.yields(cx) {
                 return Poll::Pending;
             }
             let now = self.clock.now();
@@ -248,19 +229,9 @@ impl Writer {
             }
             if self.buffer.is_empty() {
                 self.give_back_buffer();
-                return self.poll_paced(now);
+                return self.writing.poll_paced(&self.outbox, now);
             }
         }
-    }
-
-    /// Nothing may go now; whether something may later, which the actor's timer must know.
-    fn poll_paced(&mut self, now: Time) -> Poll<WriterNews> {
-        let paced = self.outbox.ready_at(now);
-        let told = std::mem::replace(&mut self.paced, paced);
-        if paced.is_some() && paced != told {
-            return Poll::Ready(WriterNews::Paced);
-        }
-        Poll::Pending
     }
 }
 

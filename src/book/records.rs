@@ -1,6 +1,6 @@
 //! The records in the book: which are kept, which are passed on.
 
-use rand::{Rng, seq::SliceRandom};
+use rand::Rng;
 
 use super::{AddressOutcome, Book, Source};
 use crate::{
@@ -168,27 +168,29 @@ impl Book {
         record.record().addresses.iter().filter(of_node).copied().collect()
     }
 
-    /// A random few living records to pass on: only of nodes that were met at an address or that
-    /// `connected` vouches for (attack row 18), at most `count`, and never more than a quarter of a large book (Bitcoin: 23 %,
-    /// `MAX_PCT_ADDR_TO_SEND`). Those that `preferred` names come first.
+    /// A few living records to pass on: of nodes that may be told, as `told` says, which hears
+    /// whether the node was met at an address (attack row 18); at most `count`, and never more than
+    /// a quarter of a large book (Bitcoin: 23 %, `MAX_PCT_ADDR_TO_SEND`). Those that `preferred`
+    /// names come first, then those of the least `rank`: with the same rank the same few, however
+    /// often somebody asks.
     pub fn sample(
         &self,
         now: Time,
-        rng: &mut impl Rng,
+        rank: impl Fn(&NodeId) -> u64,
         count: usize,
-        connected: impl Fn(&VerifiedRecord) -> bool,
+        told: impl Fn(&VerifiedRecord, bool) -> bool,
         preferred: impl Fn(&VerifiedRecord) -> bool,
     ) -> Vec<SignedRecord> {
         let known = self.records.values().filter(|record| {
             let usable = record.record().addresses.iter().any(|address| self.is_usable(*address));
-            let met = connected(record) || self.was_met(&record.node());
-            usable && met && !record.is_expired(now)
+            let met = self.was_met(&record.node());
+            usable && told(record, met) && !record.is_expired(now)
         });
         let (mut first, mut rest): (Vec<_>, Vec<_>) = known.partition(|record| preferred(record));
         let most = first.len().saturating_add(rest.len()).div_ceil(4).max(SAMPLE_FLOOR).min(count);
-        first.shuffle(rng);
+        first.sort_by_cached_key(|record| rank(&record.node()));
         first.truncate(most);
-        rest.shuffle(rng);
+        rest.sort_by_cached_key(|record| rank(&record.node()));
         first.into_iter().chain(rest).take(most).map(|record| record.signed().clone()).collect()
     }
 }

@@ -321,15 +321,18 @@ fn a_sample_is_a_few_records_of_nodes_that_were_met() {
             book.on_success(NOW, &there, node);
         }
     }
-    let nobody = |_: &VerifiedRecord| false;
-    let sample = book.sample(NOW, &mut rng, 32, nobody, |_| false);
+    let met = |_: &VerifiedRecord, met: bool| met;
+    let rank =
+        |salt: u8| move |node: &NodeId| u64::from(node.0[3] ^ salt) << 8 | u64::from(node.0[4]);
+    let sample = book.sample(NOW, rank(0), 32, met, |_| false);
     assert_eq!(sample.len(), 15, "a quarter of those that were met");
     assert!(sample.iter().all(|s| book.was_met(&s.record.public_key.node_id())));
-    assert_eq!(book.sample(NOW, &mut rng, 3, nobody, |_| false).len(), 3);
-    let other = book.sample(NOW, &mut rng, 32, nobody, |_| false);
-    assert_ne!(sample, other, "each answer is drawn anew");
+    assert_eq!(book.sample(NOW, rank(0), 3, met, |_| false).len(), 3);
+    assert_eq!(sample, book.sample(NOW, rank(0), 32, met, |_| false), "the same few");
+    let other = book.sample(NOW, rank(0xa5), 32, met, |_| false);
+    assert_ne!(sample, other, "another asker is told of others");
     let late = NOW.plus(2 * 60 * 60 * 1000);
-    assert!(book.sample(late, &mut rng, 32, nobody, |_| false).is_empty());
+    assert!(book.sample(late, rank(0), 32, met, |_| false).is_empty());
     assert_eq!(book.forget_expired(late).len(), 100);
     assert_eq!(book.records(), 0);
 }

@@ -27,14 +27,21 @@ pub(super) struct Collision {
 impl Book {
     /// `peer` answered there.
     pub fn on_success(&mut self, now: Time, address: &Address, peer: NodeId) {
+        self.on_visited(now, address, peer);
+        if self.get(address).is_some_and(|entry| !entry.tried) {
+            self.promote(now, address, true);
+        }
+    }
+
+    /// A lookup of discovery found `peer` there. Lookups go where answers lead them, so that what
+    /// liars tell would fill the tried table faster than feelers do, which draw from all
+    /// neighbourhoods: the address stays in the table that it is in.
+    pub fn on_visited(&mut self, now: Time, address: &Address, peer: NodeId) {
         let Some(entry) = self.entry_mut(address) else { return };
         entry.peer = Some(peer);
         entry.failures = 0;
         entry.successes = entry.successes.saturating_add(1);
         entry.last_success = Some(now);
-        if !entry.tried {
-            self.promote(now, address, true);
-        }
     }
 
     /// `peer` is connected there, or was until now: as good as if it had just answered.

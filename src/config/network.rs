@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Optional, OwnAddress, PeerAddress, PostQuantum, Role, Size, Span, StunServer, Text,
+    Optional, OwnAddress, PeerAddress, PostQuantum, Role, Size, Span, StunServer, Text, UplinkKind,
     schema::section,
 };
 use crate::{
@@ -34,6 +34,11 @@ section! {
         pub key_file: PathBuf = PathBuf::from("node.key");
         /// The validator's secret Ed25519 key. "none": the node key is the validator key.
         pub validator_key_file: Optional<PathBuf> = Optional::None;
+        /// What kind of line the node sends over, told in its record: a hint for whoever plans
+        /// who forwards to whom.
+        pub uplink: UplinkKind = UplinkKind::Unsaid;
+        /// How fast that line is, bytes a second, told in its record. 0: not said.
+        pub uplink_rate: Size = Size(0), in Size(0) => Size::gib(16);
     }
 }
 
@@ -60,9 +65,9 @@ section! {
         /// inside and a stream for each lane). With both, a peer is dialled over QUIC first and
         /// over TCP a quarter of a second later, and the first that answers is kept.
         pub transports: Vec<TransportKind> = vec![TransportKind::Tcp, TransportKind::Quic];
-        /// Where strangers reach this node, written as listen: told to peers. Empty: the addresses
-        /// of listen that name one; a node that listens at 0.0.0.0 alone then tells no address, and
-        /// others do not find it through their peers.
+        /// Where strangers reach this node, written as listen: told to peers, and nothing else is.
+        /// Empty: what the node finds out by itself, from its machine, its router, its peers and
+        /// nat.stun_servers.
         pub external_addresses: Vec<OwnAddress> = Vec::new();
         /// Ordinary peers at most, both directions; persistent peers and validators come on top.
         /// A guess between Bitcoin's 125 and geth's 50.

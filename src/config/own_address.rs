@@ -7,8 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
+use super::values::as_text;
 use crate::address::{Address, Host, Multiaddr, ParseAddressError, TransportKind};
 
 /// An address of this node.
@@ -69,17 +68,7 @@ impl fmt::Display for OwnAddress {
     }
 }
 
-impl Serialize for OwnAddress {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for OwnAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+as_text!(OwnAddress);
 
 #[cfg(test)]
 mod tests {

@@ -7,8 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
+use super::values::as_text;
 use crate::{
     address::{Address, Host, Multiaddr, ParseHostError, ParseMultiaddrError, TransportKind},
     identity::NodeId,
@@ -136,17 +135,7 @@ impl fmt::Display for PeerAddress {
     }
 }
 
-impl Serialize for PeerAddress {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for PeerAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+as_text!(PeerAddress);
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
+use super::values::as_text;
 use crate::address::Host;
 
 /// STUN's port over UDP (RFC 8489 section 8).
@@ -51,17 +50,7 @@ impl fmt::Display for StunServer {
     }
 }
 
-impl Serialize for StunServer {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for StunServer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+as_text!(StunServer);
 
 #[cfg(test)]
 mod tests {

@@ -82,6 +82,7 @@ macro_rules! field {
 field! {
     bool: "true or false",
     u8: "a whole number",
+    u16: "a whole number",
     u32: "a whole number",
     f64: "a number",
     String: "text",
@@ -93,12 +94,33 @@ field! {
     Optional<Address>: "IP:PORT, or \"none\"",
     Optional<Text<crate::identity::NetworkId>>: "64 hexadecimal digits, or \"none\"",
     Vec<Text<crate::identity::PublicKey>>: "a list of public keys, each 64 hexadecimal digits",
+    Vec<Address>: "a list of IP:PORT",
     Vec<OwnAddress>: "a list of IP:PORT or /ip4/IP/udp/PORT/quic",
     Vec<StunServer>: "a list of HOST or HOST:PORT",
     Vec<TransportKind>: "a list of \"tcp\" and \"quic\"",
+    Vec<Text<crate::address::Host>>: "a list of host names",
     Vec<PeerAddress>: "a list of HOST:PORT, NODEID@HOST:PORT or /dns/HOST/udp/PORT/quic/p2p/NODEID",
     BTreeMap<String, String>: "a table of texts",
 }
+
+/// Types that are written in a configuration as they print and parse.
+macro_rules! as_text {
+    ($Name:ident) => {
+        impl serde::Serialize for $Name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $Name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+pub(super) use as_text;
 
 /// An enum whose values are words.
 macro_rules! choice {
@@ -131,6 +153,34 @@ macro_rules! choice {
     };
 }
 
+choice! {
+    /// What kind of line a node sends over.
+    pub enum UplinkKind {
+        /// Nothing is said.
+        #[default]
+        Unsaid = "unsaid",
+        /// A mobile network.
+        Mobile = "mobile",
+        /// A home's line.
+        Home = "home",
+        /// A company's line.
+        Office = "office",
+        /// A data centre.
+        Server = "server",
+    }
+}
+choice! {
+    /// Where nodes of the local network are found.
+    pub enum LanMode {
+        /// Nowhere.
+        #[default]
+        Off = "off",
+        /// On interfaces with private addresses.
+        Private = "private",
+        /// On all interfaces.
+        All = "all",
+    }
+}
 choice! {
     /// What a node does for its network.
     pub enum Role {

@@ -37,6 +37,7 @@ fn hello(validator: Option<ValidatorProof>) -> Hello {
         metadata: Capped::default(),
         validator,
         pace: Pace::default(),
+        purpose: Default::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::FeelerCounts;
 use crate::{
     address::{Address, NetworkGroup},
     book::BookEntry,
@@ -37,6 +38,8 @@ pub enum LinkKind {
     BlocksOnly,
     /// To see who answers; ended after the handshake, before a place is taken.
     Feeler,
+    /// Questions of discovery; it takes no place.
+    Visit,
 }
 
 /// The place of a peer.
@@ -100,6 +103,8 @@ pub struct Established {
     pub validator: Option<PublicKey>,
     /// Whether one of the sides wants blocks and nothing else.
     pub blocks_only: bool,
+    /// Whether the dialler wants only to ask questions of discovery.
+    pub visit: bool,
 }
 
 /// Why an attempt did not become a peer.
@@ -151,6 +156,29 @@ pub enum Action {
         address: Address,
         /// Who must answer, if it is known.
         expected: Option<NodeId>,
+    },
+    /// A visit is there: questions may pass.
+    VisitUp {
+        /// Who.
+        peer: NodeId,
+        /// On this connection.
+        session: SessionId,
+        /// Where.
+        address: Address,
+        /// Whether we dialled.
+        outbound: bool,
+    },
+    /// A visit is over.
+    VisitDown {
+        /// Its connection.
+        session: SessionId,
+    },
+    /// A visit could not be made.
+    VisitFailed {
+        /// Whom it was meant for.
+        peer: NodeId,
+        /// Whether that says anything of the node.
+        blame: bool,
     },
     /// Give an attempt up; nothing more is expected of it.
     CancelDial {
@@ -267,4 +295,33 @@ pub struct PeerView {
     pub blocks_only: bool,
     /// The validator it speaks for, proven.
     pub validator: Option<PublicKey>,
+}
+
+/// Numbers for people and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ManagerStatus {
+    /// Connected peers, all of them.
+    pub peers: usize,
+    /// Ordinary peers that dialled us.
+    pub inbound: usize,
+    /// Ordinary peers that we dialled.
+    pub outbound: usize,
+    /// Peers that we dialled to exchange blocks with and nothing else.
+    pub blocks_only: usize,
+    /// Attempts in flight.
+    pub dialling: usize,
+    /// Inbound connections before the end of their handshake.
+    pub half_open: usize,
+    /// Connections for questions of discovery alone, both directions.
+    pub visits: usize,
+    /// Addresses in the book.
+    pub addresses: usize,
+    /// Of these, the ones in the tried table.
+    pub tried: usize,
+    /// Records in the book.
+    pub records: usize,
+    /// Peers that a restart would begin with.
+    pub anchors: usize,
+    /// Addresses dialled to see whether somebody answers.
+    pub feelers: FeelerCounts,
 }

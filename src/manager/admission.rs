@@ -81,6 +81,13 @@ impl Manager {
                 }
             },
         };
+        let visit = match &attempt {
+            Some(attempt) => attempt.purpose == DialPurpose::Visit,
+            None => established.visit,
+        };
+        if visit {
+            return self.on_visit_established(now, session, established, attempt.as_ref(), out);
+        }
         let peer = established.peer;
         let at = established.address;
         let answered = attempt.as_ref().is_none_or(|a| self.check_answer(now, a, (peer, at), out));
@@ -121,7 +128,11 @@ impl Manager {
             self.book.add_address(now, address, Some(peer), Source::Operator);
         }
         self.dialler.on_target(&self.config, &mut self.rng, now, &attempt.address, Some(peer));
-        self.book.on_success(now, &address, peer);
+        if attempt.purpose == DialPurpose::Visit {
+            self.book.on_visited(now, &address, peer);
+        } else {
+            self.book.on_success(now, &address, peer);
+        }
         self.persist_book(out);
         true
     }
@@ -314,6 +325,9 @@ impl Manager {
                 }
             }
         }
+        if let Some(peer) = expected.filter(|_| attempt.purpose == DialPurpose::Visit) {
+            out.push(Action::VisitFailed { peer, blame: failure != DialFailure::Local });
+        }
         self.persist_book(out);
         out.push(Action::DialFailed { address, expected, failure });
     }
@@ -327,6 +341,9 @@ impl Manager {
         out: &mut Vec<Action>,
     ) {
         self.gate.leave(session);
+        if self.on_visit_closed(session, out) {
+            return;
+        }
         let gone = self.peers.of_session(session).and_then(|peer| self.peers.remove(&peer));
         let Some(gone) = gone else { return };
         out.push(down(now, &gone.view, closure));

@@ -8,6 +8,9 @@ use crate::{book::BookLimits, time::Millis};
 pub const RECORDS_MAX: usize = 32;
 /// Operator's targets (bootstrap and persistent) that are kept.
 pub const TARGETS_MAX: usize = 256;
+/// Of these, places that DNS or the local network named; the oldest gives way, so that whoever
+/// answers there leaves room for those the operator names. One round of DNS names as many.
+pub const FOUND_MAX: usize = crate::bootstrap::TARGETS_MAX;
 /// Bans that are kept; the one that ends soonest gives way.
 pub const BANS_MAX: usize = 4_096;
 /// Banned identities from one IP after which the IP is refused (Lighthouse: 5,

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use super::{
     DialId, LinkKind, ManagerConfig,
     config::{
-        DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, RECENT_DIALS_MAX, STRANGER_SPACING,
+        DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, FOUND_MAX, RECENT_DIALS_MAX, STRANGER_SPACING,
         TARGETS_MAX,
     },
 };
@@ -31,6 +31,8 @@ pub(super) enum DialPurpose {
     BlocksOnly,
     /// To see who answers.
     Feeler,
+    /// For questions of discovery.
+    Visit,
 }
 
 impl DialPurpose {
@@ -39,6 +41,7 @@ impl DialPurpose {
         match self {
             DialPurpose::Anchor | DialPurpose::BlocksOnly => LinkKind::BlocksOnly,
             DialPurpose::Feeler => LinkKind::Feeler,
+            DialPurpose::Visit => LinkKind::Visit,
             _ => LinkKind::Full,
         }
     }
@@ -62,6 +65,11 @@ impl Target {
     /// Whether this is what the operator calls the node.
     pub(super) fn is(&self, peer: &NodeId) -> bool {
         self.expected.or(self.met) == Some(*peer)
+    }
+
+    /// Whether DNS or the local network named it, and nobody we trust.
+    pub(super) fn is_found(&self) -> bool {
+        self.configured.is_none() && self.purpose == DialPurpose::Bootstrap
     }
 }
 
@@ -158,6 +166,26 @@ impl Dialler {
         self.add_target(now, address, expected, why);
         let added = self.targets.iter_mut().filter(|target| target.address == address);
         added.for_each(|target| target.configured = Some(why));
+    }
+
+    /// A place that DNS or the local network names. Told again it is dialled no sooner; the oldest
+    /// of these gives way to it.
+    pub(super) fn add_found(&mut self, now: Time, target: super::Target) {
+        let super::Target { address, expected } = target;
+        let known = self.targets.iter().find(|known| known.address == address);
+        let told =
+            |known: &Target| !known.is_found() || expected.is_none() || known.expected == expected;
+        if known.is_some_and(told) {
+            return;
+        }
+        if known.is_none() {
+            let mut found = self.targets.iter().filter(|target| target.is_found());
+            let oldest = found.next().map(|target| target.address);
+            if let Some(oldest) = oldest.filter(|_| found.count() >= FOUND_MAX.saturating_sub(1)) {
+                self.targets.retain(|target| target.address != oldest);
+            }
+        }
+        self.add_target(now, address, expected, DialPurpose::Bootstrap);
     }
 
     /// The operator wants this node gone: what was named while the node ran is forgotten, what

@@ -2,8 +2,9 @@
 
 use rand::seq::SliceRandom;
 
-use super::{Action, Manager, Phase, Place, RECORDS_MAX, RecordFault, dialler::jittered};
+use super::{Action, Manager, PeerView, Phase, RECORDS_MAX, RecordFault, dialler::jittered};
 use crate::{
+    address::Address,
     book::{RecordOutcome, Source},
     identity::{NodeId, PublicKey},
     record::{RecordError, SignedRecord, VerifiedRecord},
@@ -13,6 +14,8 @@ use crate::{
 /// A node that misses nothing still asks this often, ms: 10 min. Records live for hours, and a
 /// book of dead ones would be of no use on the day it is needed.
 const REFRESH_INTERVAL: Millis = 10 * 60 * 1000;
+/// How long one asker is told of the same nodes, ms: 24 h.
+const SAMPLE_DAY: Millis = 24 * 60 * 60 * 1000;
 /// Peers that are asked at once when there are too few.
 const ASKED_URGENTLY: usize = 3;
 
@@ -64,21 +67,34 @@ impl Manager {
         let preferred = |record: &VerifiedRecord| {
             colleague && record.validator().is_some_and(|key| self.validators.contains(&key))
         };
-        // It speaks from an address that it tells; which peers we hear blocks from, nobody learns.
-        let connected = |record: &VerifiedRecord| {
-            self.peers.get(&record.node()).is_some_and(|peer| {
-                let seen_at = peer.view.address.ip();
-                peer.view.place != Place::BlocksOnly
-                    && record.record().addresses.iter().any(|told| told.ip() == seen_at)
-            })
+        let told = |record: &VerifiedRecord, met| {
+            let peer = self.peers.get(&record.node()).map(|peer| &peer.view);
+            // Links for blocks alone are worth something because nobody knows of them.
+            let secret = peer.is_some_and(|view| view.blocks_only);
+            !secret && (met || peer.is_some_and(|view| is_where_it_says(view, record)))
         };
         let count = count.min(RECORDS_MAX);
-        let mut records = self.book.sample(now, &mut self.rng, count, connected, preferred);
+        let rank = self.rank_for(now, asker);
+        let mut records = self.book.sample(now, rank, count, told, preferred);
         records.retain(|signed| {
             let node = signed.record.public_key.node_id();
             node != *asker && !self.bans.has_peer(now, &node)
         });
         records
+    }
+
+    /// In which order one asker is told of nodes: random, secret, and the same for a day, so that
+    /// asking again and again does not read the book out.
+    fn rank_for(&self, now: Time, asker: &NodeId) -> impl Fn(&NodeId) -> u64 + use<> {
+        let day = now.0 / SAMPLE_DAY;
+        let mut words = [0u8; 40];
+        words[..32].copy_from_slice(&asker.0);
+        words[32..].copy_from_slice(&day.to_le_bytes());
+        let key = *blake3::keyed_hash(&self.sample_key, &words).as_bytes();
+        move |node| {
+            let rank = blake3::keyed_hash(&key, &node.0);
+            rank.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+        }
     }
 
     /// A peer passed records on. What is news is verified, within the peer's budget; the first
@@ -161,4 +177,10 @@ impl Manager {
             out.push(Action::PersistRecord(Box::new(record.signed().clone())));
         }
     }
+}
+
+/// Whether a peer is at an IP of its record. What a stranger only says of itself is told to nobody.
+fn is_where_it_says(view: &PeerView, record: &VerifiedRecord) -> bool {
+    let says = |address: &Address| address.ip() == view.address.ip();
+    record.record().addresses.iter().any(says)
 }

@@ -56,6 +56,7 @@ impl Manager {
         self.drop_anchor(&peer, out);
         self.cancel_dials(&peer, CloseReason::Banned, out);
         self.close_peer(now, &peer, CloseReason::Banned, out);
+        self.end_visits_with(&peer, CloseReason::Banned, out);
         self.look_for_peers(now, out);
     }
 
@@ -84,8 +85,11 @@ impl Manager {
         reason: CloseReason,
         out: &mut Vec<Action>,
     ) {
-        for (attempt, _) in self.dialler.take(|a| a.expected.as_ref() == Some(peer)) {
+        for (attempt, given_up) in self.dialler.take(|a| a.expected.as_ref() == Some(peer)) {
             out.push(Action::CancelDial { attempt, reason });
+            if given_up.purpose == DialPurpose::Visit {
+                out.push(Action::VisitFailed { peer: *peer, blame: false });
+            }
         }
     }
 

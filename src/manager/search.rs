@@ -26,6 +26,13 @@ impl Manager {
         self.look_for_peers(now, out);
     }
 
+    /// DNS or the local network has named a place: it is dialled while there are too few peers, as a
+    /// bootstrap node, but no oftener than any stranger's.
+    pub fn on_found(&mut self, now: Time, target: super::Target, out: &mut Vec<Action>) {
+        self.dialler.add_found(now, target);
+        self.look_for_peers(now, out);
+    }
+
     /// The name of a persistent peer of the configuration has been looked up: as if it had been
     /// given at the start.
     pub fn on_persistent_resolved(
@@ -95,7 +102,8 @@ impl Manager {
     }
 
     fn has_room(&self) -> bool {
-        self.dialler.in_flight().count() < self.config.max_dialling
+        let dials = self.dialler.in_flight().filter(|(_, a)| a.purpose != DialPurpose::Visit);
+        dials.count() < self.config.max_dialling
     }
 
     /// Dials the operator's targets that are not connected; whether any is missing.
@@ -115,7 +123,9 @@ impl Manager {
             let banned = known.is_some_and(|peer| self.bans.has_peer(now, &peer));
             let full = purpose == DialPurpose::Bootstrap && self.missing_outbound() == 0;
             let exempt = self.book.is_exempt(address);
-            let place = Place { address, expected, stranger: false, exempt };
+            let verified = self.book.get(&address).is_some_and(BookEntry::is_verified);
+            let stranger = target.is_found() && !verified;
+            let place = Place { address, expected, stranger, exempt };
             if target.next <= now && !banned && !full {
                 self.dial(now, place, purpose, out);
             }
@@ -195,9 +205,12 @@ impl Manager {
         let has_room = || {
             let group = self.book.group_of(&entry.address);
             let same = |address: &Address| self.book.group_of(address) == group;
-            let dialling = self.dialler.in_flight().filter(|(_, a)| same(&a.address)).count();
-            let of_group = self.peers.census().in_group(true, group).saturating_add(dialling);
-            of_group < self.config.max_outbound_per_group
+            let dialling = self.dialler.in_flight().filter(|(_, attempt)| {
+                attempt.purpose != DialPurpose::Visit && same(&attempt.address)
+            });
+            let dialling = dialling.count();
+            self.peers.census().in_group(true, group).saturating_add(dialling)
+                < self.config.max_outbound_per_group
         };
         let place = self.place_of(entry);
         entry.next_dial <= now

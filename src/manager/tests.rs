@@ -7,4 +7,5 @@ mod places;
 mod simulation;
 mod stories;
 mod twins;
+mod visits;
 mod world;

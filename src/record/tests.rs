@@ -18,6 +18,8 @@ pub(crate) fn record_of(key: &Keypair, addresses: &[Address], now: Time) -> Node
         addresses: Capped::first(addresses.iter().copied()),
         roles: Roles::FULL,
         capabilities: Capabilities::HYBRID,
+        coordinate: None,
+        uplink: Uplink::default(),
         validator: None,
         sequence: now.0,
         issued: now,
@@ -49,11 +51,11 @@ fn a_record_travels_and_is_believed() {
 fn the_bytes_are_pinned() {
     let (key, record) = example();
     let bytes = codec::encode(&record).unwrap();
-    assert_eq!(bytes.len(), 32 + 32 + 8 + 19 + 4 + 4 + 1 + 8 + 8 + 8);
+    assert_eq!(bytes.len(), 32 + 32 + 8 + 19 + 4 + 4 + 1 + 8 + 1 + 8 + 8 + 8);
     assert_eq!(
         hex(&bytes[64..]),
         "010000000000000000000000000000000000ffff08080808c076000100000001000000\
-         000068e5cf8b0100000068e5cf8b01000080561cd08b010000"
+         000000000000000000000068e5cf8b0100000068e5cf8b01000080561cd08b010000"
     );
     assert_eq!(hex(&bytes[..32]), key.public().to_string());
 }
@@ -62,9 +64,10 @@ fn the_bytes_are_pinned() {
 fn the_largest_record_fits() {
     let (key, mut record) = example();
     record.addresses = Capped::first(std::iter::repeat_n("[2a01::1]:9".parse().unwrap(), 99));
+    record.coordinate = Some(Coordinate { x: -15, y: 1_200, height: 35 });
     record.validator = Some(ValidatorBinding::sign(&keypair(2), &NET, &key.node_id()));
     assert_eq!(record.addresses.len(), ADDRESSES_MAX);
-    assert_eq!(record.sign(&key, &NET).unwrap().encode().unwrap().len(), 417);
+    assert_eq!(record.sign(&key, &NET).unwrap().encode().unwrap().len(), 432);
 }
 
 /// Attack row 32: times are judged, never trusted, and never overflow.

@@ -309,6 +309,8 @@ pub(crate) fn hello(seed: u8, now: Time) -> Hello {
         addresses: Capped::default(),
         roles: Roles::FULL,
         capabilities: Capabilities::HYBRID,
+        coordinate: None,
+        uplink: Default::default(),
         validator: None,
         sequence: now.0,
         issued: now,
@@ -323,6 +325,7 @@ pub(crate) fn hello(seed: u8, now: Time) -> Hello {
         metadata: Capped::default(),
         validator: None,
         pace: Pace::default(),
+        purpose: Default::default(),
     }
 }
 

@@ -16,12 +16,9 @@ use crate::scene::{
 const RATE: u64 = 1_000_000;
 /// How near a limit what is measured must be, percent.
 const TOLERANCE: u64 = 5;
-/// How far from its share of a limit on all peers one peer may be, percent. Readers share evenly;
-/// of writers it is only asked that none starves.
+/// How far from its share of a limit on all peers one peer may be, percent.
 const READ_SHARE_TOLERANCE: u64 = 10;
-const WRITE_SHARE_TOLERANCE: u64 = 75;
-/// A vote waits behind what its receiver takes in one go, a twentieth of a second's worth, ms.
-const GO_MS: u64 = 50;
+const WRITE_SHARE_TOLERANCE: u64 = 5;
 /// A limit on all downloads is kept by reading slowly: a vote waits behind the window of its
 /// connection, 1 MiB at a quarter of the limit, ms.
 const WINDOW_MS: u64 = 4_200;
@@ -109,7 +106,7 @@ fn what_is_sent_to_all_peers_is_limited_and_shared() {
 fn what_is_received_from_one_peer_is_limited_by_its_sender() {
     run_virtual(63, |seed| async move {
         let limit = |config: &mut Config| config.limits.max_download_rate_per_peer = Size(RATE);
-        downloads(seed, 2, limit, RATE, GO_MS).await;
+        downloads(seed, 2, limit, RATE, VOTE_WAIT_MS).await;
     });
 }
 

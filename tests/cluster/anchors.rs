@@ -29,6 +29,8 @@ fn a_killed_node_returns_to_its_anchors() {
             config.network.min_peers = 3;
             config.network.wished_outbound = 3;
             config.network.feeler_interval = Span::seconds(5);
+            // Its visits find out who answers, and leave feelers nothing to do in so small a network.
+            config.discovery.kademlia = false;
         });
         cluster.start(NODES).await.unwrap();
         let settled = async |cluster: &Cluster| {

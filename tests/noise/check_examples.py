@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Builds every example of docs/protocol.md with the second implementation, and reads each back."""
 
+import hashlib
 import os
 import re
 import sys
@@ -8,8 +9,9 @@ import sys
 from second import frames, signed
 from second.blake3 import blake3
 from second.encoding import Malformed, decode
-from second.messages import (BY_NAME, BY_NUMBER, DISCONNECT, GOSSIP_HEADER, HELLO, ITEMS, KINDS, NONCE, PEERS,
-                             PEERS_REQUEST, REASONS, REQUEST_HEADER, RESPONSE_HEADER, ROUTED_HEADER, message)
+from second.messages import (ANSWER, BY_NAME, BY_NUMBER, DISCONNECT, DISCOVERY_HEADER, GOSSIP_HEADER, HELLO, ITEMS,
+                             KINDS, NONCE, PEERS, PEERS_REQUEST, QUERY, REASONS, REQUEST_HEADER, RESPONSE_HEADER,
+                             ROUTED_HEADER, message)
 from second.primitives import Refused, ed25519_public, node_id, x25519_public
 from second.sealed import open_sealed, seal
 
@@ -28,14 +30,24 @@ def block(hops=0):
 def record():
     return signed.record_of(
         NODE, b"\0" * 32, STAMP, noise_key=b"\x05" * 32, addresses=[("8.8.8.8", 30400), ("8.8.8.8", 30400, 1)], roles=3, capabilities=1,
+        coordinate={"x": -15, "y": 1_200, "height": 35}, uplink={"kind": "home", "rate_kib": 5_120},
         validator=signed.validator_binding(VALIDATOR, NETWORK, NODE_ID), sequence=7, expires=STAMP + HOUR_MS)
+
+
+def claim():
+    return {"purpose": "value", "signer": ed25519_public(NODE), "name": b"\x03" * 32, "sequence": 5, "issued": STAMP,
+            "expires": STAMP + HOUR_MS, "payload": b"xyz"}
+
+
+def point_of_value(signer, name):
+    return hashlib.sha256(b"peerstage/value-key/1" + signer + name).digest()
 
 
 def hello():
     return {
         "agent": "a/1", "record": b"\xaa\xbb", "height": 702861, "observed": ("1.2.3.4", 5), "metadata": [("x", "yz")],
         "validator": signed.session_proof(VALIDATOR, NETWORK, NODE_ID, b"\x03" * 32),
-        "rate_factor": 2, "bytes_per_second": 1_000, "blocks_only": True,
+        "rate_factor": 2, "bytes_per_second": 1_000, "blocks_only": True, "purpose": "visit",
     }
 
 
@@ -52,8 +64,18 @@ def encoded_examples():
         ("request header: id 1, topic 2, 3 s", REQUEST_HEADER, {"id": 1, "topic": 2, "deadline": 3_000}),
         ("response header: id 1, busy", RESPONSE_HEADER, {"id": 1, "status": "busy"}),
         ("routed header to 32 bytes 04, hops 1", ROUTED_HEADER, {"receiver": b"\x04" * 32, "hops": 1}),
+        ("discovery header: id 1", DISCOVERY_HEADER, {"id": 1}),
+        ("query: find_node, 32 bytes 04", QUERY, ("find_node", {"target": b"\x04" * 32})),
+        ("query: get_record, provider, 32 bytes 04", QUERY,
+         ("get_record", {"purpose": "provider", "point": b"\x04" * 32})),
+        ("query: put_record, a claim of the one byte 05", QUERY, ("put_record", {"claim": b"\x05"})),
+        ("answer: nodes, one record of the one byte 05", ANSWER, ("nodes", {"nodes": [b"\x05"]})),
+        ("answer: records, one claim of the one byte 06, no nodes", ANSWER,
+         ("records", {"claims": [b"\x06"], "nodes": []})),
+        ("answer: stored", ANSWER, ("stored", {})),
+        ("answer: refused, stale", ANSWER, ("refused", {"reason": "stale"})),
         ("hello: agent `a/1`, record aa bb, height 702861, observed 1.2.3.4:5, metadata `x`: `yz`, "
-         "validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second, blocks only", HELLO, hello()),
+         "validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second, blocks only, a visit", HELLO, hello()),
     ]
 
 
@@ -73,8 +95,11 @@ def other_examples():
         ("id of the block `abc`", block().id),
         ("id of the custom message `abc`, topic 7", message("custom", b"abc", topic=7).id),
         ("signed record: noise key 32 bytes 05, addresses 8.8.8.8:30400 over TCP and over QUIC, roles 3, capabilities 1, "
-         "bound to the validator, sequence 7, issued 1700000000000, one hour",
+         "coordinate -1.5, 120, 3.5 ms, uplink of a home, 5,120 KiB a second, bound to the validator, sequence 7, issued 1700000000000, one hour",
          signed.sign_record(NODE, NETWORK, record())),
+        ("signed claim of the node: value `xyz` of the name 32 bytes 03, sequence 5, issued 1700000000000, one hour",
+         signed.sign_claim(NODE, NETWORK, claim())),
+        ("point of that value", point_of_value(ed25519_public(NODE), b"\x03" * 32)),
         ("vote `yes` of the validator, stamp 1700000000000",
          signed.sign_body(VALIDATOR, NETWORK, BY_NAME["vote"], STAMP, b"yes")),
     ]

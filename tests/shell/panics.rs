@@ -11,8 +11,8 @@ use actix::{Actor, MailboxError};
 use bytes::Bytes;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use peerstage::{
-    Block, Kind, Payload, PayloadError, Proposal, RelayMode, Report, Target, Topic, Transaction,
-    Vote, What,
+    Block, Kind, NodeId, Payload, PayloadError, Proposal, RelayMode, Report, Target, Topic,
+    Transaction, Vote, What,
     admin::{Admin, AdminParts, AdminRequest, Follow},
     core::reason::CloseReason,
     shell::{Fatal, Stop, disarm_fault, plan_fault},
@@ -56,6 +56,7 @@ fn name_of(actor: &str) -> &'static str {
         "MessageRelay" => "relay",
         "RequestDesk" => "requests",
         "NetworkManager" => "manager",
+        "Discovery" => "discovery",
         "PeerScoring" => "scoring",
         "PeerStore" => "store",
         "BlockchainBridge" => "blockchain",
@@ -165,7 +166,11 @@ async fn live(cluster: &mut Cluster) {
         let _ = node.ban(third, "a test", None).await;
         let _ = node.unban(third).await;
         let _ = node.disconnect(second).await;
+        // Who is no peer any more is asked on a visit.
+        let _ = node.find_node(NodeId([5; 32])).await;
         let _ = node.connect(address.parse().unwrap()).await;
+        let _ = (node.provide("a block").await, node.providers("a block").await);
+        let _ = node.stop_providing("a block").await;
     };
     let _ = timeout(PATIENCE, operate).await;
     tokio::time::sleep(PATIENCE * 3).await;

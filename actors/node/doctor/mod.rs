@@ -3,6 +3,7 @@
 
 mod machine;
 mod reach;
+mod seeds;
 mod time;
 
 use std::time::Duration;
@@ -180,6 +181,7 @@ async fn examine(
     findings.add(reach::address_and_nat(patient).await)?;
     findings.add([reach::port_mapping(patient).await])?;
     findings.add(reach::reachability(patient))?;
+    findings.add(seeds::dns_seeds(patient).await)?;
     findings.add(reach::bootstrap(patient).await)?;
     findings.add([machine::disk(patient), machine::database(patient)])
 }

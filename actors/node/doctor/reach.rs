@@ -10,7 +10,7 @@ use peerstage_core::{
 };
 use tokio::net::{TcpStream, UdpSocket};
 
-use super::{Finding, PATIENCE, Patient};
+use super::{Finding, PATIENCE, Patient, seeds::has_others};
 use crate::nat::{self, Router};
 
 /// Times a STUN server is asked.
@@ -193,6 +193,9 @@ pub(super) fn reachability(patient: &Patient<'_>) -> Vec<Finding> {
 pub(super) async fn bootstrap(patient: &Patient<'_>) -> Vec<Finding> {
     let check = "bootstrap";
     let named = &patient.config.network.bootstrap;
+    if named.is_empty() && has_others(patient) {
+        return vec![Finding::skipped(check, "network.bootstrap is empty; there are other ways")];
+    }
     if named.is_empty() {
         let found = "network.bootstrap is empty";
         let advice = "name a node of your network, or this one waits to be found";

@@ -1,6 +1,6 @@
 //! Whatever happens in whatever order, limits hold and nothing panics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -12,6 +12,10 @@ use crate::record::tests::{NET, NOW, keypair};
 enum Input {
     Inbound { session: u64, place: u64 },
     Established { session: u64, peer: u64, place: u64, attempt: Option<u64>, validator: bool },
+    Visit { peer: u64, place: u64 },
+    EndVisit { session: u64 },
+    Learnt { of: u64, place: u64 },
+    Found { place: u64, expected: Option<u64> },
     Closed { session: u64, reason: u8, by_remote: bool, retry_after: u64 },
     DialFailed { attempt: u64 },
     Felt { attempt: u64, peer: u64 },
@@ -42,6 +46,11 @@ fn input() -> impl Strategy<Value = Input> {
                 attempt,
                 validator
             }),
+        (0..12u64, place.clone()).prop_map(|(peer, place)| Input::Visit { peer, place }),
+        number().prop_map(|session| Input::EndVisit { session }),
+        (0..12u64, place.clone()).prop_map(|(of, place)| Input::Learnt { of, place }),
+        (place.clone(), proptest::option::of(0..12u64))
+            .prop_map(|(place, expected)| Input::Found { place, expected }),
         (number(), any::<u8>(), any::<bool>(), any::<u64>()).prop_map(
             |(session, reason, by_remote, retry_after)| Input::Closed {
                 session,
@@ -85,8 +94,19 @@ fn feed(m: &mut Manager, now: Time, input: Input, out: &mut Vec<Action>) {
                 record: Some(verified(peer, &[far(place)])),
                 validator: validator.then(|| keypair(peer).public()),
                 blocks_only: place % 4 == 0,
+                visit: place % 3 == 0,
             };
             m.on_established(now, SessionId(session), established, out);
+        }
+        Input::Visit { peer, place } => m.visit(now, node(peer), &[far(place)], out),
+        Input::EndVisit { session } => m.end_visit(SessionId(session), out),
+        Input::Learnt { of, place } => {
+            let source = (of % 2 == 0).then(|| far(place).group());
+            m.on_learnt(now, verified(of, &[far(place)]), source, out);
+        }
+        Input::Found { place, expected } => {
+            let target = Target { address: far(place), expected: expected.map(node) };
+            m.on_found(now, target, out);
         }
         Input::Closed { session, reason, by_remote, retry_after } => {
             let reason = CloseReason::from_code(reason);
@@ -144,6 +164,7 @@ proptest! {
         let (mut now, mut out) = (NOW, Vec::new());
         manager.on_start(now, &[], &[], &mut out);
         let mut up: BTreeMap<NodeId, SessionId> = BTreeMap::new();
+        let mut visits: BTreeSet<SessionId> = BTreeSet::new();
         for (step, wait) in steps {
             now = now.plus(wait);
             feed(&mut manager, now, step, &mut out);
@@ -155,13 +176,20 @@ proptest! {
                     Action::PeerDown { peer, session, .. } => {
                         prop_assert_eq!(up.remove(&peer), Some(session));
                     }
+                    Action::VisitUp { session, .. } => prop_assert!(visits.insert(session)),
+                    Action::VisitDown { session } => prop_assert!(visits.remove(&session)),
                     _ => {}
                 }
             }
             prop_assert!(manager.peers().all(|view| up.get(&view.peer) == Some(&view.session)));
             let status = manager.status();
             prop_assert_eq!(status.peers, up.len());
-            prop_assert!(status.dialling <= 3);
+            prop_assert_eq!(status.visits, visits.len());
+            prop_assert!(status.visits <= VISITS_MAX + VISITORS_MAX);
+            let visits_dialled = manager.dialler.in_flight();
+            let visits_dialled =
+                visits_dialled.filter(|(_, a)| a.purpose == DialPurpose::Visit).count();
+            prop_assert!(status.dialling <= 3 + visits_dialled);
             prop_assert!(!up.contains_key(&node(0)));
         }
     }

@@ -191,6 +191,7 @@ impl<'a> Life<'a> {
             record: Some(record.clone()),
             validator: None,
             blocks_only,
+            visit: false,
         };
         self.tell(|m, now, out| m.on_established(now, session, established, out));
     }

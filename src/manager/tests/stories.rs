@@ -78,6 +78,7 @@ impl Story {
             record,
             validator: None,
             blocks_only: false,
+            visit: false,
         }
     }
 
@@ -323,6 +324,31 @@ fn questions_are_answered_with_others_and_not_too_often() {
         }
     }
     assert_eq!(answers, 4);
+}
+
+/// Links for blocks alone stay unknown: neither side's record is passed on, met or not, from the
+/// moment of the greeting to the end, when a full link is told of again.
+#[test]
+fn peers_for_blocks_alone_are_told_to_nobody() {
+    let mut story = Story::new(ManagerConfig::default());
+    story.comes(1, far(1));
+    let theirs =
+        Established { blocks_only: true, ..Story::established(2, far(2), Direction::Inbound) };
+    let session = story.comes_as(theirs);
+    let answer = |story: &mut Story| {
+        story.now = story.now.plus(60_000);
+        story.does(|m, now, out| m.on_peers_requested(now, &node(1), 255, out));
+        let told = story.out.iter().find_map(|action| match action {
+            Action::SendPeers { records, .. } => Some(records.clone()),
+            _ => None,
+        });
+        told.unwrap().iter().map(|r| r.record.public_key.node_id()).collect::<Vec<_>>()
+    };
+    assert_eq!(answer(&mut story), []);
+    let closure = Closure::remote(CloseReason::Requested, 0);
+    story.does(|m, now, out| m.on_closed(now, session, closure, out));
+    story.comes(2, far(2));
+    assert_eq!(answer(&mut story), [node(2)]);
 }
 
 #[test]

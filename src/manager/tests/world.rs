@@ -239,6 +239,7 @@ impl World {
                     record: Some(self.nodes[other].record.clone()),
                     validator: None,
                     blocks_only,
+                    visit: false,
                 };
                 self.tell(node, |m, now, out| m.on_established(now, session, established, out));
             }

@@ -46,6 +46,22 @@ class Integer:
         return int.from_bytes(reader.take(self.length), "little")
 
 
+class Signed:
+    """An integer in two's complement."""
+
+    def __init__(self, length):
+        self.length = length
+
+    def encode(self, value):
+        try:
+            return value.to_bytes(self.length, "little", signed=True)
+        except OverflowError as error:
+            raise Malformed(str(error)) from None
+
+    def decode(self, reader):
+        return int.from_bytes(reader.take(self.length), "little", signed=True)
+
+
 class Fixed:
     """`[u8; n]`."""
 
@@ -149,6 +165,24 @@ class Enumeration:
         return self.names[number]
 
 
+class Variant:
+    """An enumeration whose variants carry fields; values are (name, fields)."""
+
+    def __init__(self, **variants):
+        self.names, self.variants = list(variants), variants
+
+    def encode(self, value):
+        name, fields = value
+        return U32.encode(self.names.index(name)) + self.variants[name].encode(fields)
+
+    def decode(self, reader):
+        number = U32.decode(reader)
+        if number >= len(self.names):
+            raise Malformed(f"variant {number}")
+        name = self.names[number]
+        return name, self.variants[name].decode(reader)
+
+
 class Pair:
     def __init__(self, first, second):
         self.first, self.second = first, second
@@ -197,6 +231,7 @@ class Address:
 
 
 U8, U16, U32, U64 = Integer(1), Integer(2), Integer(4), Integer(8)
+I16 = Signed(2)
 TIME = U64
 HASH = KEY = ID = Fixed(32)
 SIGNATURE = Fixed(64)

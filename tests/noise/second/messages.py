@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from .blake3 import blake3
-from .encoding import (ADDRESS, ID, KEY, PROOF, SIGNATURE, TIME, U8, U16, U32, U64, Boolean, Bytes, Enumeration, Listing, Malformed,
-                       Option, Pair, Structure, Text, decode)
+from .encoding import (ADDRESS, I16, ID, KEY, PROOF, SIGNATURE, TIME, U8, U16, U32, U64, Boolean, Bytes, Enumeration, Listing,
+                       Malformed, Option, Pair, Structure, Text, Variant, decode)
 
 CONSENSUS, BLOCKS, CONTROL, TRANSACTIONS, BULK = range(5)
 
@@ -22,6 +22,7 @@ HELLO = Structure(
     rate_factor=U16,
     bytes_per_second=U64,
     blocks_only=Boolean(),
+    purpose=Enumeration("peer", "visit"),
 )
 RECORD = Structure(
     public_key=KEY,
@@ -29,6 +30,8 @@ RECORD = Structure(
     addresses=Listing(ADDRESS, 8),
     roles=U32,
     capabilities=U32,
+    coordinate=Option(Structure(x=I16, y=I16, height=U16)),
+    uplink=Structure(kind=Enumeration("unsaid", "mobile", "home", "office", "server"), rate_kib=U32),
     validator=Option(PROOF),
     sequence=U64,
     issued=TIME,
@@ -43,6 +46,23 @@ GOSSIP_HEADER = Structure(hops=U8, topic=U32)
 ROUTED_HEADER = Structure(receiver=ID, hops=U8)
 REQUEST_HEADER = Structure(id=U64, topic=U32, deadline=U32)
 RESPONSE_HEADER = Structure(id=U64, status=Enumeration("ok", "busy", "unsupported", "failed"))
+# Section 9.2 to 9.4.
+CLAIM_BYTES = 1_188
+PURPOSE = Enumeration("value", "provider", "rendezvous")
+CLAIM = Structure(purpose=PURPOSE, signer=KEY, name=ID, sequence=U64, issued=TIME, expires=TIME, payload=Bytes(1_024))
+DISCOVERY_HEADER = Structure(id=U64)
+NODES = Listing(Bytes(SIGNED_RECORD_BYTES), 20)
+QUERY = Variant(
+    find_node=Structure(target=ID),
+    get_record=Structure(purpose=PURPOSE, point=ID),
+    put_record=Structure(claim=Bytes(CLAIM_BYTES)),
+)
+ANSWER = Variant(
+    nodes=Structure(nodes=NODES),
+    records=Structure(claims=Listing(Bytes(CLAIM_BYTES), 12), nodes=NODES),
+    stored=Structure(),
+    refused=Structure(reason=Enumeration("busy", "full", "stale", "unsupported", "invalid")),
+)
 # Section 8; the payload follows.
 SIGNED_BODY = Structure(validator=KEY, stamp=TIME, signature=SIGNATURE)
 EMPTY = Structure()
@@ -77,6 +97,8 @@ KINDS = (
     Kind("disconnect", 4, CONTROL, 256, body=DISCONNECT),
     Kind("peers_request", 10, CONTROL, 16, body=PEERS_REQUEST),
     Kind("peers", 11, CONTROL, 32_768, body=PEERS),
+    Kind("discovery_query", 12, CONTROL, 2_048, DISCOVERY_HEADER, QUERY),
+    Kind("discovery_answer", 13, CONTROL, 32_768, DISCOVERY_HEADER, ANSWER),
     Kind("block", 20, BLOCKS, 4_194_304, GOSSIP_HEADER),
     Kind("transaction", 21, TRANSACTIONS, 524_288, GOSSIP_HEADER),
     Kind("have", 22, CONTROL, 17_408, body=ITEMS),

@@ -107,7 +107,7 @@ class Peer:
         self.greeting = message("hello", {
             "agent": "second/1", "record": sign_record(local.identity_seed, local.network, record), "height": 0,
             "observed": self.remote_address, "metadata": [("written from", "docs/protocol.md")], "validator": proof,
-            "rate_factor": 1, "bytes_per_second": 0, "blocks_only": False,
+            "rate_factor": 1, "bytes_per_second": 0, "blocks_only": False, "purpose": "peer",
         })
         self.send(self.greeting)
         first = self.receive()

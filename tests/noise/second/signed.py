@@ -1,7 +1,7 @@
 """What is signed: node records and proofs (section 6), bodies of validators (8), what is inside a seal (10.3)."""
 
 from .encoding import Malformed, Reader, decode
-from .messages import (BY_NUMBER, GOSSIP_HEADER, RECORD, SIGNED_BODY, SIGNED_RECORD_BYTES, U8, U64, Message)
+from .messages import (BY_NUMBER, CLAIM, GOSSIP_HEADER, RECORD, SIGNED_BODY, SIGNED_RECORD_BYTES, U8, U64, Message)
 from .primitives import Refused, ed25519_public, is_signed_by, node_id, sign, x25519_public
 from .sealed import open_sealed, seal
 
@@ -10,6 +10,7 @@ BINDING_DOMAIN = "peerstage/validator-binding/1"
 SESSION_DOMAIN = "peerstage/validator-session/1"
 CONSENSUS_DOMAIN = "peerstage/consensus/1"
 ROUTED_DOMAIN = "peerstage/routed/1"
+CLAIM_DOMAIN = "peerstage/claim/1"
 
 _SIGNATURE_BYTES = 64
 _MINUTE_MS = 60_000
@@ -41,6 +42,12 @@ def sign_record(seed, network, record):
     if len(signed) > SIGNED_RECORD_BYTES:
         raise Malformed(f"a record of {len(signed)} bytes")
     return signed
+
+
+def sign_claim(seed, network, claim):
+    """A signed claim (section 9.3): its encoding and the signature over it."""
+    encoded = CLAIM.encode(claim)
+    return encoded + sign(seed, CLAIM_DOMAIN, network, encoded)
 
 
 def open_record(signed, network, now_ms):
@@ -141,6 +148,6 @@ def record_of(seed, noise_secret, issued, **fields):
     """The fields of a node's own record; the given ones replace the plain ones."""
     plain = {
         "public_key": ed25519_public(seed), "noise_key": x25519_public(noise_secret), "addresses": [], "roles": 1,
-        "capabilities": 1, "validator": None, "sequence": issued, "issued": issued, "expires": issued + _LIFETIME_MS,
+        "capabilities": 1, "coordinate": None, "uplink": {"kind": "unsaid", "rate_kib": 0}, "validator": None, "sequence": issued, "issued": issued, "expires": issued + _LIFETIME_MS,
     }
     return plain | fields

@@ -1,0 +1,5 @@
+//! Stories of the discovery machine, and a network of a thousand of them.
+
+mod network;
+mod rules;
+mod scale;
