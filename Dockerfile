@@ -29,6 +29,8 @@ EXPOSE 30400 30400/udp 9464
 # Said here and not in the configuration, so that `docker exec NODE peerstage peers` finds the
 # admin socket too.
 ENV PEERSTAGE_NODE__DATA_DIR=/var/lib/peerstage
+# What threads have freed stays in their arenas: docs/adr/0017.
+ENV MALLOC_ARENA_MAX=2
 # Every key can be set from outside: PEERSTAGE_NETWORK__NAME=mychain.
 ENTRYPOINT ["peerstage"]
 CMD ["run", "--config", "/etc/peerstage/node.toml"]

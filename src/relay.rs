@@ -38,6 +38,7 @@ mod forward;
 mod gossip;
 mod index;
 mod inventory;
+mod orders;
 mod origins;
 mod peer;
 mod peer_set;
@@ -348,7 +349,8 @@ impl Relay {
     }
 
     fn sweep(&mut self, now: Time) {
-        self.table.sweep(now, self.config.remember_ms());
+        // Who announced a message serves it for as long as that, and nobody does any more.
+        self.table.sweep(now, self.config.remember_ms(), self.config.gossip.ttl_ms);
         self.table.sweep_bodies(now, self.config.gossip.ttl_ms);
         let oldest = self.wall.minus(self.config.stamp_past_ms);
         self.origins.sweep(oldest, &self.validators);

@@ -33,7 +33,8 @@ pub struct RelayConfig {
     /// Accepted ids remembered.
     pub seen_max: usize,
     /// Ignored and rejected ids remembered, in a cache of their own: garbage never makes us
-    /// forget what is good. As many ids dropped without a verdict, in a third.
+    /// forget what is good. As many ids dropped without a verdict, in a third; and as many that
+    /// were announced and did not come, for `gossip.ttl_ms`.
     pub refused_max: usize,
     /// Signed messages remembered for each origin; past it the oldest stamps are refused by age.
     pub origin_max: usize,

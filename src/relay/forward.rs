@@ -35,7 +35,7 @@ impl Relay {
         let topic = if kind == Kind::Custom { topic } else { Topic(0) };
         let id = MessageId::of(kind, topic, &body);
         let known = self.table.find(kind, &id).and_then(|at| self.table.get(at));
-        if known.is_some_and(|entry| !matches!(entry.state, State::Loose | State::Asked(_))) {
+        if known.is_some_and(|entry| !entry.state.is_absent()) {
             return Ok(Broadcast { id: Some(id), duplicate: true, ..Broadcast::default() });
         }
         let entry = self.keep_own(now, kind, topic, id, &body);

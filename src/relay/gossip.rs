@@ -203,7 +203,7 @@ impl Relay {
         entry: Option<u32>,
     ) -> bool {
         match entry.and_then(|at| self.table.get(at)).map(|entry| entry.state) {
-            None | Some(State::Loose) => {}
+            None | Some(State::Loose | State::Missed) => {}
             Some(State::Asked(ask)) => {
                 if let Some(ask) = self.asks.get_mut(ask).filter(|ask| ask.from != slot) {
                     ask.others.add(slot);
@@ -261,7 +261,7 @@ impl Relay {
         out: &mut Vec<Action>,
     ) {
         while let Some((entry, ask)) = self.table.asked_as_another(kind, id) {
-            self.table.set(now, entry, State::Loose);
+            self.table.give_up(now, entry);
             let Some(mut ask) = self.on_answered(ask) else { continue };
             self.disproved(ask.from, ask.kind, out);
             while let Some(other) = ask.others.pop() {
@@ -301,7 +301,7 @@ impl Relay {
 
     fn ask_next(&mut self, now: Time, mut ask: Ask, wants: &mut BTreeMap<PeerSlot, Vec<Item>>) {
         // From here on the entry may be evicted, so it is looked up again.
-        self.table.set(now, ask.entry, State::Loose);
+        self.table.give_up(now, ask.entry);
         while let Some(next) = ask.others.pop() {
             let entry = self.table.find(ask.kind, &ask.id);
             if !self.want(now, next, ask.kind, ask.id, entry) {

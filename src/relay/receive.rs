@@ -208,7 +208,7 @@ impl Relay {
                 self.on_answered(ask);
                 self.table.set(now, entry, State::Held);
             }
-            State::Loose => self.table.set(now, entry, State::Held),
+            State::Loose | State::Missed => self.table.set(now, entry, State::Held),
             State::Accepted => {
                 let late = now.since(at) > self.config.late_ms;
                 let delivery = if late { Delivery::Late } else { Delivery::Duplicate };

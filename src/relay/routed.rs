@@ -126,7 +126,7 @@ impl Relay {
             return self.penalise(slot, RelayFault::MalformedMessage, "header", out);
         };
         let known = self.table.find(Kind::Routed, &message.id).and_then(|at| self.table.get(at));
-        if known.is_some_and(|entry| !matches!(entry.state, State::Loose | State::Asked(_))) {
+        if known.is_some_and(|entry| !entry.state.is_absent()) {
             return self.drops.add(Kind::Routed, DropReason::Duplicate);
         }
         if header.to == self.own {

@@ -2,17 +2,19 @@
 //!
 //! # Security
 //! Provided: every order is bounded, oldest out first, and each is evicted by itself only: a
-//! flood of garbage can't make us forget what we accepted and relay it again. What waits for a
-//! check or was asked for is in no order; the bounds of those who wait ([`super::pending`],
-//! [`super::asks`]) are its bounds.
+//! flood of garbage can't make us forget what we accepted and relay it again, nor who sent us what
+//! got no verdict. What waits for a check or was asked for is in no order; the bounds of those who
+//! wait ([`super::pending`], [`super::asks`]) are its bounds.
 //! Not provided: memory of what was dropped without a verdict beyond the youngest few.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+pub(super) use super::orders::State;
 use super::{
     index::Index,
+    orders::Orders,
     peer_set::{PeerSet, PeerSlot},
     slab::{Order, Slab},
 };
@@ -24,20 +26,6 @@ use crate::{
 
 /// Messages of which somebody was served more than one copy, at most.
 const SERVED_AGAIN_MAX: usize = 16_384;
-
-/// How a message stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Being looked at, or waiting for a check or a verdict.
-    Held,
-    /// Asked of a peer; the position of the question.
-    Asked(u32),
-    /// Dropped without a verdict, or announced and not come: it may come again.
-    Loose,
-    Accepted,
-    Ignored,
-    Rejected,
-}
 
 /// One message.
 pub(super) struct Entry {
@@ -79,9 +67,7 @@ pub(super) struct Table {
     slab: Slab<Entry>,
     index: Index,
     limits: Limits,
-    accepted: Order,
-    refused: Order,
-    loose: Order,
+    orders: Orders,
     /// Accepted messages with a body, oldest first.
     bodies: VecDeque<u32>,
     body_bytes: usize,
@@ -122,9 +108,7 @@ impl Table {
             slab: Slab::default(),
             index: Index::new(secret),
             limits,
-            accepted: Order::default(),
-            refused: Order::default(),
-            loose: Order::default(),
+            orders: Orders::default(),
             bodies: VecDeque::new(),
             body_bytes: 0,
             served_again: BTreeMap::new(),
@@ -139,8 +123,7 @@ impl Table {
 
     /// Whether a message with this id came, and was of another kind.
     pub(super) fn came_as_another(&self, kind: Kind, id: &MessageId) -> bool {
-        let came = |state| !matches!(state, State::Asked(_) | State::Loose);
-        self.find_if(id, |entry| entry.kind != kind && came(entry.state)).is_some()
+        self.find_if(id, |entry| entry.kind != kind && !entry.state.is_absent()).is_some()
     }
 
     /// A question for this id as of another kind than this one, with its entry.
@@ -223,35 +206,28 @@ impl Table {
         let Some(entry) = self.slab.get_mut(at) else { return };
         let old = std::mem::replace(&mut entry.state, state);
         entry.at = now;
-        let Table { slab, accepted, refused, loose, .. } = self;
-        match old {
-            State::Held | State::Asked(_) => {}
-            State::Loose => slab.unlink(loose, at),
-            State::Accepted => slab.unlink(accepted, at),
-            State::Ignored | State::Rejected => slab.unlink(refused, at),
+        if let Some(order) = self.orders.of(old) {
+            self.slab.unlink(order, at);
         }
-        match state {
-            State::Held | State::Asked(_) => {}
-            State::Loose => slab.append(loose, at),
-            State::Accepted => slab.append(accepted, at),
-            State::Ignored | State::Rejected => slab.append(refused, at),
+        if let Some(order) = self.orders.of(state) {
+            self.slab.append(order, at);
         }
-        let oldest = |order: &Order, max: usize| order.first().filter(|_| order.len() > max);
-        while let Some(at) = oldest(&self.accepted, self.limits.accepted)
-            .or_else(|| oldest(&self.refused, self.limits.refused))
-            .or_else(|| oldest(&self.loose, self.limits.refused))
-        {
+        while let Some(at) = self.orders.surplus(&self.limits) {
             self.remove(at);
         }
     }
 
+    /// Nobody is asked any more for a message that was asked for. If it came before, that is
+    /// remembered.
+    pub(super) fn give_up(&mut self, now: Time, at: u32) {
+        let came = self.slab.get(at).is_some_and(|entry| !entry.sent.is_empty());
+        self.set(now, at, if came { State::Loose } else { State::Missed });
+    }
+
     fn remove(&mut self, at: u32) {
-        let Table { slab, accepted, refused, loose, .. } = self;
-        match slab.get(at).map(|entry| entry.state) {
-            None | Some(State::Held | State::Asked(_)) => {}
-            Some(State::Loose) => slab.unlink(loose, at),
-            Some(State::Accepted) => slab.unlink(accepted, at),
-            Some(State::Ignored | State::Rejected) => slab.unlink(refused, at),
+        let state = self.slab.get(at).map(|entry| entry.state);
+        if let Some(order) = state.and_then(|state| self.orders.of(state)) {
+            self.slab.unlink(order, at);
         }
         let Some(entry) = self.slab.remove(at) else { return };
         self.index.remove(entry.hash, at);
@@ -319,16 +295,18 @@ impl Table {
         true
     }
 
-    /// Forgets what got its verdict longer than `age_max` ago. What was dropped without one is
-    /// remembered by count only, so that a neighbour that sends old messages again is noticed.
-    pub(super) fn sweep(&mut self, now: Time, age_max: Millis) {
-        let old = |slab: &Slab<Entry>, order: &Order| {
+    /// Forgets what got its verdict longer than `age_max` ago, and what has been missed for longer
+    /// than `missed_max`. What was dropped without a verdict is remembered by count only, so that
+    /// a neighbour that sends old messages again is noticed.
+    pub(super) fn sweep(&mut self, now: Time, age_max: Millis, missed_max: Millis) {
+        let old = |table: &Table, order: &Order, age_max: Millis| {
             let first = order.first()?;
-            let at = slab.get(first).map_or(Time::ZERO, |entry| entry.at);
+            let at = table.slab.get(first).map_or(Time::ZERO, |entry| entry.at);
             (now.since(at) > age_max).then_some(first)
         };
-        while let Some(at) =
-            old(&self.slab, &self.accepted).or_else(|| old(&self.slab, &self.refused))
+        while let Some(at) = old(self, &self.orders.accepted, age_max)
+            .or_else(|| old(self, &self.orders.refused, age_max))
+            .or_else(|| old(self, &self.orders.missed, missed_max))
         {
             self.remove(at);
         }
@@ -376,7 +354,7 @@ impl Table {
     /// Entries of messages dropped without a verdict, and cells that were ever needed.
     #[cfg(test)]
     pub(super) fn loose_and_cells(&self) -> (usize, usize) {
-        (self.loose.len(), self.slab.cells().saturating_add(self.index.cells()))
+        (self.orders.loose.len(), self.slab.cells().saturating_add(self.index.cells()))
     }
 }
 

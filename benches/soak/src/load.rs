@@ -17,6 +17,8 @@ use crate::Failure;
 
 const NODES: u8 = 6;
 const VALIDATORS: u8 = 4;
+/// Where the nodes that stay listen.
+const ANY_PORT: &str = "127.0.0.1:0";
 /// Asked and answered with what was asked.
 const ECHO: Topic = Topic(1);
 /// What is sent in one round, and how long a round takes at least. A guess at a busy chain: five
@@ -30,6 +32,15 @@ const REQUESTS: u64 = 10;
 const DIRECT_BYTES: usize = 20_000;
 /// How long the node that comes and goes stays, and stays away.
 const VISIT: Duration = Duration::from_secs(3);
+/// As how many it comes, in turn. With a start and an end a visit takes 6.2 s, so that each has
+/// come twice, and all that is remembered of strangers is there, when a third of half an hour is
+/// over.
+const STRANGERS: u64 = 40;
+/// Where they listen, each at an address of its own: who comes back is found where it was, and
+/// the address books do not fill with places where nobody is any more.
+const STRANGERS_PORT: u16 = 47_173;
+/// Lines of a peer's history: two visits' worth.
+const HISTORY_LINES: u32 = 16;
 /// A peer is cut off so often.
 const CUT: Duration = Duration::from_secs(7);
 
@@ -82,12 +93,13 @@ fn configure(config: &mut Config) {
     config.gossip.cache_bytes = Size(8 << 20);
     // Ids are remembered for longer than stamps are good: 211 s, unless there is no room.
     config.relay.cache_size = 8_192;
+    config.scoring.history_limit = HISTORY_LINES;
 }
 
-fn builder(number: u8) -> Builder {
+fn builder(number: u8, listen: &str) -> Builder {
     let builder = Network::builder("soak")
         .keypair(key(number))
-        .listen("127.0.0.1:0")
+        .listen(listen)
         .configure(configure)
         .validators((0..VALIDATORS).map(|number| key(number).public()))
         .on(|_: Inbound<Block>| async { Verdict::Accept })
@@ -102,10 +114,10 @@ fn builder(number: u8) -> Builder {
 impl Load {
     /// Starts the nodes, waits until they have met, and keeps them busy from then on.
     pub(crate) async fn start() -> Result<Load, Failure> {
-        let mut nodes = vec![builder(0).start().await?];
+        let mut nodes = vec![builder(0, ANY_PORT).start().await?];
         let first: Vec<String> = nodes[0].listening().iter().map(ToString::to_string).collect();
         for number in 1..NODES {
-            nodes.push(builder(number).bootstrap(first.clone()).start().await?);
+            nodes.push(builder(number, ANY_PORT).bootstrap(first.clone()).start().await?);
         }
         for node in &nodes {
             node.ready(1).await?;
@@ -185,14 +197,18 @@ async fn busy(node: u64, network: Network, to: peerstage::NodeId, counts: Rc<Cou
     }
 }
 
-/// A node comes, stays for a while, goes, and comes again as somebody else.
+/// A node comes, stays for a while, goes, and comes again as somebody else; after the last as the first.
 async fn visit(first: Vec<String>, counts: Rc<Counts>) {
     for number in 0u64.. {
-        let stranger = 100 + (number % 100) as u8;
-        if let Ok(node) = builder(stranger).bootstrap(first.clone()).start().await {
-            tokio::time::sleep(VISIT).await;
-            node.shutdown().await;
-            add(&counts.visits, 1);
+        let stranger = 100 + (number % STRANGERS) as u8;
+        let listen = format!("127.1.0.{stranger}:{STRANGERS_PORT}");
+        match builder(stranger, &listen).bootstrap(first.clone()).start().await {
+            Ok(node) => {
+                tokio::time::sleep(VISIT).await;
+                node.shutdown().await;
+                add(&counts.visits, 1);
+            }
+            Err(error) => eprintln!("soak: no visit from {listen}: {error}"),
         }
         tokio::time::sleep(VISIT).await;
     }

@@ -4,15 +4,21 @@
 //! send blocks, transactions, votes, requests and messages to one another; one node comes and goes
 //! and connections are cut. Resident memory, descriptors and metric series are sampled; after the
 //! warm-up none may grow. Prints a table; exit code 1 if something grew.
+//!
+//! It runs with `MALLOC_ARENA_MAX` as the service and the image do ([ADR 0017]): with as many
+//! arenas as glibc likes, what it shows are threads that come and go, not what nodes keep.
+//!
+//! [ADR 0017]: ../../../docs/adr/0017-two-arenas.md
 
 mod load;
 mod samples;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use load::Load;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use samples::Samples;
+use tokio::time::Instant;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -32,13 +38,21 @@ fn span() -> Result<Duration, Failure> {
     Ok(Duration::from_secs_f64(minutes * 60.0))
 }
 
+/// How many arenas glibc may have.
+fn arenas() -> String {
+    match std::env::var("MALLOC_ARENA_MAX") {
+        Ok(most) => format!("{most} arenas of malloc at most"),
+        Err(_) => "MALLOC_ARENA_MAX is not set: what grows may be malloc's arenas".into(),
+    }
+}
+
 async fn soak() -> Result<bool, Failure> {
     let span = span()?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let load = Load::start().await?;
     let mut samples = Samples::new(span);
     let (began, pause) = (Instant::now(), span / SAMPLES);
-    println!("{:.1} minutes, a third of it to warm up", span.as_secs_f64() / 60.0);
+    println!("{:.1} minutes, a third of it to warm up; {}", span.as_secs_f64() / 60.0, arenas());
     for number in 1..=SAMPLES {
         tokio::time::sleep((pause * number).saturating_sub(began.elapsed())).await;
         let text = metrics.render();

@@ -27,11 +27,12 @@ fn garbage_never_evicts_what_was_accepted() {
     for n in 1..100 {
         assert_eq!(table.note(Time(2), id(n), Kind::Block, State::Rejected), None);
         assert_eq!(table.note(Time(2), id(n + 100), Kind::Block, State::Loose), None);
+        assert_eq!(table.note(Time(2), id(n / 2 + 200), Kind::Block, State::Missed), None);
     }
     let kept = table.find(Kind::Block, &id(0)).and_then(|at| table.get(at)).unwrap();
     assert_eq!((kept.state, kept.at), (State::Accepted, Time(1)));
-    assert_eq!(table.len(), 1 + 3 + 3);
-    table.sweep(Time(20), 10);
+    assert_eq!(table.len(), 1 + 3 + 3 + 3);
+    table.sweep(Time(20), 10, 10);
     assert_eq!((table.len(), table.loose_and_cells().0), (3, 3), "only what got no verdict");
 }
 
@@ -108,15 +109,15 @@ fn a_message_is_served_so_often_to_each_and_no_more() {
         table.may_serve(at, PeerSlot(3), 1, || true)
             && !table.may_serve(at, PeerSlot(3), 1, || true)
     );
-    table.sweep(Time(100), 10);
+    table.sweep(Time(100), 10, 10);
     assert!(table.served_again.is_empty(), "gone with the message");
 }
 
-/// The table as three queues and a map: what it is to behave like.
+/// The table as four queues and a map: what it is to behave like.
 #[derive(Default)]
 struct Model {
     states: BTreeMap<u8, State>,
-    orders: [VecDeque<u8>; 3],
+    orders: [VecDeque<u8>; 4],
     bodies: VecDeque<(u8, usize)>,
     has: BTreeSet<(u8, u16)>,
 }
@@ -128,6 +129,7 @@ impl Model {
             State::Accepted => Some(0),
             State::Ignored | State::Rejected => Some(1),
             State::Loose => Some(2),
+            State::Missed => Some(3),
         }
     }
 
@@ -162,7 +164,7 @@ proptest! {
     /// last, evicted oldest first in its own order, and nothing left of what was evicted.
     #[test]
     fn the_table_is_its_model(
-        steps in proptest::collection::vec((0u8..24, 0u8..6, 0u16..200), 0..400),
+        steps in proptest::collection::vec((0u8..24, 0u8..7, 0u16..200), 0..400),
     ) {
         let (mut table, mut model) = (table(LIMITS), Model::default());
         for (now, (n, what, slot)) in steps.into_iter().enumerate() {
@@ -191,7 +193,11 @@ proptest! {
                     table.set(now, at, State::Held);
                     model.set(n, State::Held);
                 }
-                4 => {
+                4 if model.states[&n] != State::Accepted => {
+                    table.set(now, at, State::Missed);
+                    model.set(n, State::Missed);
+                }
+                5 => {
                     table.forget_peers(&PeerSet::one(PeerSlot(slot)));
                     model.has.retain(|(_, other)| *other != slot);
                 }

@@ -23,6 +23,11 @@ fn gossip(kind: Kind, body: &[u8]) -> (Outgoing, MessageId) {
     (Relay::outgoing(kind, 0, Topic(0), &body), id)
 }
 
+/// The id of no message there is.
+fn id_of(number: u64) -> MessageId {
+    MessageId::of(Kind::Transaction, Topic(0), &number.to_le_bytes())
+}
+
 /// Node 0 between a liar, node 1, and an honest neighbour, node 2; the test speaks for both.
 fn between(config: &RelayConfig) -> Network {
     let mut net = Network::with_config(3, 0, 1, config);
@@ -148,4 +153,45 @@ fn a_body_over_our_own_limit_is_not_sent() {
     assert_eq!(send(Kind::Block, 100), None);
     assert_eq!(send(Kind::Block, 101), Some(RelayError::TooLong { length: 101, limit: 100 }));
     assert_eq!(send(Kind::Transaction, 101), None);
+}
+
+/// A liar announces what never comes, for half an hour. Each of it is forgotten when nobody would
+/// serve it any more, so what is remembered does not grow.
+#[test]
+fn what_is_announced_and_never_comes_is_forgotten() {
+    let config = RelayConfig::default();
+    let GossipConfig { ttl_ms, want_timeout_ms, .. } = config.gossip;
+    let mut net = between(&config);
+    let round = |net: &mut Network, n: u64| {
+        let made_up = |at: u64| (Kind::Transaction, id_of(n * 100 + at));
+        let items: Vec<_> = (0..100).map(made_up).collect();
+        let body = inventory::write(&items);
+        net.transmit(1, 0, Outgoing { kind: Kind::Have, header: Header::EMPTY, body });
+        net.run(10_000);
+        net.nodes[0].relay.status().known
+    };
+    let known: Vec<usize> = (0..200).map(|n| round(&mut net, n)).collect();
+    // Those asked for, those missed since, and those that the next sweep forgets.
+    let lives_ms = want_timeout_ms + ttl_ms + config.cleanup_interval_ms;
+    let most = 100 * usize::try_from(lives_ms / 10_000 + 1).unwrap();
+    assert!(known.iter().all(|known| *known <= most), "{known:?}");
+    assert!(known.iter().any(|known| *known > 1_000), "remembered for a while: {known:?}");
+    net.run(lives_ms);
+    assert_eq!(net.nodes[0].relay.status().known, 0);
+}
+
+/// As above, where the message came before and got no verdict: who sent it is remembered.
+#[test]
+fn what_came_before_is_remembered_although_it_is_missed_later() {
+    let config = RelayConfig::default();
+    let mut net = between(&config);
+    let (stuck, id) = gossip(Kind::Transaction, b"stuck");
+    net.transmit(1, 0, stuck.clone());
+    net.run(60_000);
+    net.transmit(2, 0, have(Kind::Transaction, id));
+    net.run(600_000);
+    assert_eq!(net.nodes[0].relay.status().known, 1);
+    let entry = net.nodes[0].relay.table.find(Kind::Transaction, &id).unwrap();
+    let liar = net.nodes[0].relay.slot(&keypair(1).node_id()).unwrap();
+    assert!(net.nodes[0].relay.table.get(entry).unwrap().sent.contains(liar));
 }
