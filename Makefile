@@ -9,9 +9,6 @@ DEMO ?= localnet --nodes 8 --validators 4 --replay bitcoin:702861
 
 # As in deploy/peerstage.service and the Dockerfile: docs/adr/0017.
 MALLOC_ARENA_MAX ?= 2
-# For make soak alone: malloc gives nothing back, so that what it gives back and takes again is no
-# growth, and what is resident is the most that was ever needed.
-MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
 # What `make test-nat` is given; tests/natlab/README.md has the full size.
 NAT ?= --tries 1
@@ -79,8 +76,7 @@ bench:
 # Nodes under mixed load for SOAK_MINUTES (30): memory, descriptors and metric series stay flat.
 soak:
 	@scripts/setup demo
-	MALLOC_ARENA_MAX=$(MALLOC_ARENA_MAX) MALLOC_TRIM_THRESHOLD_=$(MALLOC_TRIM_THRESHOLD_) \
-		CARGO_TARGET_DIR="$$(scripts/target-dir)" \
+	MALLOC_ARENA_MAX=$(MALLOC_ARENA_MAX) CARGO_TARGET_DIR="$$(scripts/target-dir)" \
 		cargo run --locked --quiet --manifest-path benches/soak/Cargo.toml
 
 # The figures of ADR 0002 and ADR 0007, on this machine.

@@ -24,7 +24,9 @@ mod distance;
 pub mod fuzzing;
 mod lookup;
 mod messages;
+mod points;
 mod publishing;
+mod restoring;
 mod serving;
 pub mod storage;
 mod table;
@@ -49,13 +51,19 @@ pub use messages::{Answer, CLAIMS_MAX, ClaimBytes, Query, RecordBytes, Refusal};
 pub use storage::{ClaimKey, Storage, StorageLimits};
 pub use table::{K, Node, Offer, PER_GROUP_BUCKET, PER_GROUP_TABLE, Table};
 
-use self::{asking::Open, publishing::Publication, serving::Guest, tasks::Task};
+use self::{
+    asking::Open,
+    points::{Points, is_point},
+    publishing::Publication,
+    serving::Guest,
+    tasks::Task,
+};
 use crate::{
     address::{Address, NetworkGroup},
     book::TokenBucket,
     identity::{Keypair, NetworkId, NodeId},
     manager::SessionId,
-    record::{Capabilities, SignedRecord, VerifiedRecord},
+    record::{SignedRecord, VerifiedRecord},
     time::{Millis, Time, earliest},
 };
 
@@ -69,8 +77,6 @@ const FILL_INTERVAL: Millis = 15_000;
 /// Records learnt that are told to the address book at once, and in 1000 s.
 const LEARNT_BURST: u64 = 256;
 const LEARNT_PER_1000_S: u64 = 2_000;
-/// Rendezvous points that are remembered.
-const POINTS_MAX: usize = 64;
 
 /// The machine.
 pub struct Kademlia {
@@ -93,10 +99,12 @@ pub struct Kademlia {
     parked: VecDeque<QueryId>,
     tasks: BTreeMap<TaskId, Task>,
     publications: BTreeMap<ClaimKey, Publication>,
-    points: BTreeMap<NodeId, VerifiedRecord>,
+    points: Points,
     /// Records that were verified a while ago.
     believed: BTreeMap<NodeId, VerifiedRecord>,
     learnt: TokenBucket,
+    /// When anybody was last heard: while nobody is, silence is our own line's.
+    heard: Time,
     next_query: u64,
     next_task: u64,
     next_walk: Time,
@@ -142,31 +150,11 @@ impl Kademlia {
             parked: VecDeque::new(),
             tasks: BTreeMap::new(),
             publications: BTreeMap::new(),
-            points: BTreeMap::new(),
+            points: Points::default(),
             believed: BTreeMap::new(),
+            heard: Time::ZERO,
             next_query: 0,
             next_task: 0,
-        }
-    }
-
-    /// What the store has kept, verified again: nodes have to prove that they still live.
-    pub fn restore(
-        &mut self,
-        now: Time,
-        nodes: impl IntoIterator<Item = SignedRecord>,
-        claims: impl IntoIterator<Item = SignedClaim>,
-    ) {
-        for record in nodes {
-            if let Ok(record) = record.verify(&self.network, now) {
-                let group = self.group_of(&record);
-                self.table.offer(now, Node::new(Time::ZERO, record, true, group));
-            }
-        }
-        for claim in claims {
-            if let Ok(claim) = claim.verify(&self.network, now) {
-                // Over a quota that was larger once: it goes.
-                let _ = self.storage.put(claim, None);
-            }
         }
     }
 
@@ -181,10 +169,7 @@ impl Kademlia {
         if node == self.own {
             return;
         }
-        self.note_point(&contact.record);
-        if self.usable(&contact.record).next().is_some() {
-            self.offer(now, contact.record.clone(), contact.outbound, out);
-        }
+        self.offer(now, &contact, out);
         // A peer stays; a visit ends.
         let better = |way: &SessionId| self.guests.get(way).is_some_and(|known| !known.visit);
         let may_be_asked = contact.outbound || !contact.visit;
@@ -192,10 +177,27 @@ impl Kademlia {
             self.ways.insert(node, session);
         }
         self.guests.insert(session, Guest::new(now, node, &contact));
-        for query in self.visiting.remove(&node).unwrap_or_default() {
-            self.send(now, query, out);
+        if may_be_asked {
+            for query in self.visiting.remove(&node).unwrap_or_default() {
+                self.send(now, query, out);
+            }
+            self.unpark(now, out);
         }
-        self.unpark(now, out);
+    }
+
+    /// A node has signed a newer record.
+    pub fn on_record(&mut self, record: &VerifiedRecord, out: &mut Vec<Action>) {
+        let node = record.node();
+        for guest in self.guests.values_mut().filter(|guest| guest.node == node) {
+            guest.record = record.clone();
+        }
+        self.points.on_record(record);
+        let newer = self.table.on_record(record);
+        match self.table.get(node).map(|known| known.reached) {
+            Some(true) if newer => out.push(Action::PersistNode(Box::new(record.clone()))),
+            Some(false) if newer => out.push(Action::ForgetNode(node)),
+            _ => {}
+        }
     }
 
     /// A connection is gone.
@@ -223,11 +225,23 @@ impl Kademlia {
         }
     }
 
-    /// Offers a node to the table, and keeps what the table keeps.
-    fn offer(&mut self, now: Time, record: VerifiedRecord, reached: bool, out: &mut Vec<Action>) {
-        let (node, group) = (record.node(), self.group_of(&record));
+    /// Offers a node to the table, and keeps what the table keeps. Others are sent to what its record
+    /// tells, so it must be where the record says: at the very address if we dialled it, else at the
+    /// IP that it came from.
+    fn offer(&mut self, now: Time, contact: &Contact, out: &mut Vec<Action>) {
+        let (record, at, node) = (&contact.record, contact.address, contact.record.node());
+        let mut told = self.usable(record);
+        let is_there = told.any(|address| address.ip() == at.ip());
+        if !self.config.enabled || !is_there {
+            return;
+        }
+        let reached = contact.outbound && record.record().addresses.contains(&at);
+        if reached {
+            self.points.note(record, contact.group, &mut self.rng);
+        }
         let kept = Box::new(record.clone());
-        let offer = self.table.offer(now, Node::new(now, record, reached, group));
+        let new = Node::new(now, record.clone(), (reached, at), contact.group);
+        let offer = self.table.offer(now, new);
         let reached = self.table.get(node).is_some_and(|known| known.reached);
         if offer == Offer::Added && reached && self.table.len() < FEW_NODES {
             // Whoever is new may know others; who only came by may come again and again.
@@ -247,30 +261,11 @@ impl Kademlia {
         }
     }
 
-    /// A node with the capability of a rendezvous point is remembered as one.
-    fn note_point(&mut self, record: &VerifiedRecord) {
-        if !record.record().capabilities.contains(Capabilities::RENDEZVOUS) {
-            return;
-        }
-        if self.points.len() >= POINTS_MAX && !self.points.contains_key(&record.node()) {
-            let victim = self.rng.random_range(0..self.points.len());
-            let victim = self.points.keys().nth(victim).copied();
-            victim.map(|victim| self.points.remove(&victim));
-        }
-        self.points.insert(record.node(), record.clone());
-    }
-
     /// The addresses of a record that this node may dial.
     fn usable<'a>(&self, record: &'a VerifiedRecord) -> impl Iterator<Item = Address> + use<'a> {
         let private = self.config.allow_private;
         let addresses = record.record().addresses.iter().copied();
         addresses.filter(move |at| at.is_routable() || (private && at.is_dialable()))
-    }
-
-    /// The neighbourhood of a node, for limits; none for addresses without one.
-    fn group_of(&self, record: &VerifiedRecord) -> Option<NetworkGroup> {
-        let address = self.usable(record).next()?;
-        address.is_routable().then(|| address.group())
     }
 
     /// When [`Kademlia::on_deadline`] wants to be called.
@@ -288,7 +283,8 @@ impl Kademlia {
     pub fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
         while let Some((at, query)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, query));
-            self.on_query_failed(now, query, true, out);
+            let asked = self.was_asked(query);
+            self.on_query_failed(now, query, asked, out);
         }
         self.expire_tasks(now, out);
         out.extend(self.storage.expire(now).into_iter().map(Action::ForgetClaim));
@@ -301,7 +297,7 @@ impl Kademlia {
         if self.next_sweep <= now {
             self.next_sweep = now.plus(SWEEP_INTERVAL);
             out.extend(self.table.forget_expired(now).into_iter().map(Action::ForgetNode));
-            self.points.retain(|_, record| !record.is_expired(now));
+            self.points.forget_expired(now);
         }
         if self.next_walk <= now {
             self.walk(now, out);

@@ -23,6 +23,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct Seeds {
     pub(crate) names: Vec<String>,
     pub(crate) port: u16,
+    /// Whether addresses that no stranger reaches count.
+    pub(crate) allow_private: bool,
     /// Empty: the system's.
     pub(crate) servers: Vec<Address>,
 }

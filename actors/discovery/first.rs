@@ -34,16 +34,17 @@ impl Discovery {
     }
 
     fn ask_seeds(&mut self) {
+        // A round that is slower than the interval is let finish.
+        if self.asking.as_ref().is_some_and(|asking| !asking.is_finished()) {
+            return;
+        }
         let (seeds, answers) = (self.seeds.clone(), self.queue.clone());
         metrics::counter!("peerstage_dns_rounds_total").increment(1);
         let asking = actix_rt::spawn(async move {
             let found = seeds.ask().await;
             let _ = answers.push(ToDiscovery::Seeds(Box::new(found)));
         });
-        // A round ends within seconds, long before the next.
-        if let Some(before) = self.asking.replace(asking.abort_handle()) {
-            before.abort();
-        }
+        self.asking = Some(asking.abort_handle());
     }
 
     pub(super) fn on_seeds(&mut self, answers: SeedAnswers) {
@@ -56,10 +57,13 @@ impl Discovery {
             "the DNS seeds were asked"
         );
         self.seed_failures = failures;
-        for target in signed {
+        // Whoever writes the zone must not aim this node at its own machine or network.
+        let private = self.seeds.allow_private;
+        let fits = move |address: &Address| private || address.is_routable();
+        for target in signed.into_iter().filter(|target| fits(&target.address)) {
             self.dial_first(target.expected, target.address, Some(target.address.transport()));
         }
-        for address in addresses.into_iter().take(TARGETS_MAX) {
+        for address in addresses.into_iter().filter(fits).take(TARGETS_MAX) {
             self.dial_first(None, address, None);
         }
     }

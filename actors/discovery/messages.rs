@@ -6,7 +6,7 @@ use peerstage_core::{
     identity::NodeId,
     kademlia::{ClaimPurpose, Contact, KademliaStatus, Wish},
     manager::SessionId,
-    record::SignedRecord,
+    record::{SignedRecord, VerifiedRecord},
 };
 
 use super::{Answered, SeedAnswers};
@@ -28,6 +28,8 @@ pub enum ToDiscovery {
         /// Whether that says anything of the node.
         blame: bool,
     },
+    /// A newer record of some node.
+    Record(Box<VerifiedRecord>),
     /// The node's own record was signed anew.
     OwnRecord(Box<SignedRecord>),
     /// Multicast DNS named a node of this network.

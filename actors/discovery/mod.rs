@@ -213,6 +213,14 @@ impl Discovery {
             ToDiscovery::VisitFailed { peer, blame } => self.act(ctx, |actor, now, out| {
                 actor.machine.on_visit_failed(now, peer, blame, out);
             }),
+            ToDiscovery::Record(record) => {
+                for way in self.ways.values_mut() {
+                    if way.contact.record.node() == record.node() {
+                        way.contact.record = (*record).clone();
+                    }
+                }
+                self.act(ctx, |actor, _, out| actor.machine.on_record(&record, out));
+            }
             ToDiscovery::OwnRecord(record) => self.machine.on_own_record(*record),
             ToDiscovery::Seeds(answers) => self.on_seeds(*answers),
             ToDiscovery::Lan { node, address } => {
@@ -354,7 +362,16 @@ impl Shell for Discovery {
                     KademliaFault::Forged => Fault::InvalidRecord,
                     KademliaFault::Unasked => Fault::ProtocolViolation,
                 };
-                let _ = self.links.observations.push(Observation::Fault { peer, fault });
+                // A visitor may be gone again: it counts against where it was.
+                let mut ways = self.ways.values().map(|way| &way.contact);
+                let contact = ways.find(|contact| contact.record.node() == peer);
+                let observed = match contact {
+                    Some(Contact { address, visit: true, .. }) => {
+                        Observation::FaultAt { peer, address: *address, fault }
+                    }
+                    _ => Observation::Fault { peer, fault },
+                };
+                let _ = self.links.observations.push(observed);
             }
             Action::Complete { task, result } => {
                 let name = if result.is_ok() { "done" } else { "failed" };

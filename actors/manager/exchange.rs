@@ -14,7 +14,7 @@ use peerstage_core::{
 };
 
 use super::NetworkManager;
-use crate::{relay::RecordSeen, scoring::Observation, shell::tell};
+use crate::{discovery::ToDiscovery, relay::RecordSeen, scoring::Observation, shell::tell};
 
 impl NetworkManager {
     /// What a peer asks for or tells of others.
@@ -66,6 +66,8 @@ impl NetworkManager {
             validator: record.validator(),
         };
         tell("record_seen", &self.links.relay_records, seen);
+        let known = ToDiscovery::Record(Box::new(record.clone()));
+        let _ = self.opening.links.discovery.push(known);
     }
 }
 

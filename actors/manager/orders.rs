@@ -75,7 +75,7 @@ impl NetworkManager {
         // Whoever wants only blocks is asked for no nodes.
         if !blocks_only {
             let record = (*greeted.record).clone();
-            let contact = Contact { session: id, record, outbound, visit: false, group };
+            let contact = Contact { session: id, record, address, outbound, visit: false, group };
             self.opening.links.discovery_up(contact, outbox.clone());
         }
         self.opening.links.up(PeerUp { session: id, info, noise_key, outbox });
@@ -184,7 +184,7 @@ impl NetworkManager {
         };
         greeted.visit = true;
         let record = (*greeted.record).clone();
-        let contact = Contact { session: id, record, outbound, visit: true, group };
+        let contact = Contact { session: id, record, address, outbound, visit: true, group };
         self.opening.links.discovery_up(contact, greeted.outbox.clone());
         let _ = greeted.orders.try_send(PeerOrder::AcceptVisit);
         let direction = if outbound { "out" } else { "in" };

@@ -282,7 +282,7 @@ pub(super) fn first_peers(
     let (port, servers) = (discovery.dns_seed_port, discovery.dns_servers.clone());
     FirstPeers {
         machine: Bootstrap::new(now, settings, seed),
-        seeds: Seeds { names, port, servers },
+        seeds: Seeds { names, port, servers, allow_private: network.allow_private_addresses },
         lan: LanSettings {
             mode: discovery.lan,
             network: network_id,

@@ -7,7 +7,7 @@ use peerstage_core::{
     address::Address,
     book::AsMap,
     config::Config,
-    kademlia::Kademlia,
+    kademlia::{Action, Kademlia},
     manager::{Manager, ManagerIdentity},
     record::SignedRecord,
     relay::Relay,
@@ -143,6 +143,15 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     Ok(core)
 }
 
+/// What discovery found of no use in the store.
+fn forgotten(action: Action) -> Option<Entry> {
+    match action {
+        Action::ForgetNode(node) => Some(Entry::ForgetKademliaNode(node)),
+        Action::ForgetClaim(key) => Some(Entry::ForgetClaim(key)),
+        _ => None,
+    }
+}
+
 impl Stage {
     /// Who keeps the connections, who finds nodes, and who finds out where this one is.
     fn outward(
@@ -275,7 +284,12 @@ impl Stage {
         let key = own.keypair.clone();
         let mut machine = Kademlia::new(now, settings, key, own.network, self.seed());
         machine.on_own_record(own_record);
-        machine.restore(now, restored.nodes.clone(), restored.claims.clone());
+        let mut gone = Vec::new();
+        machine.restore(now, restored.nodes.clone(), restored.claims.clone(), &mut gone);
+        let gone: Vec<Entry> = gone.into_iter().filter_map(forgotten).collect();
+        if !gone.is_empty() {
+            tell("keep", &peers.store.clone().recipient(), Keep(gone));
+        }
         let links = DiscoveryLinks {
             visits: manager.clone().recipient(),
             ends: manager.clone().recipient(),

@@ -41,13 +41,12 @@ impl Shell for Peer {
         if let Phase::Closing(until) = self.phase {
             return Some(until);
         }
-        let socket = match self.writing.borrow().stalled_since() {
-            Some(since) => Some(since.plus(self.write_timeout)),
-            // Messages that are paced wake the writer when their time has come.
-            None => self.paced,
-        };
+        let stalled = self.writing.borrow().stalled_since();
+        let socket = stalled.map(|since| since.plus(self.write_timeout));
         let queues = self.outbox.slow_at(self.write_timeout);
-        earliest(earliest(self.connection.deadline(), socket), queues)
+        // Messages that are paced wake the writer when their time has come.
+        let writer = earliest(self.paced, socket);
+        earliest(earliest(self.connection.deadline(), writer), queues)
     }
 
     fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {

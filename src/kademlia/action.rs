@@ -133,7 +133,9 @@ pub struct Contact {
     pub session: SessionId,
     /// Its own record.
     pub record: VerifiedRecord,
-    /// Whether we dialled it, at an address that it told.
+    /// Where it is: where we dialled it, or where it came from.
+    pub address: Address,
+    /// Whether we dialled it.
     pub outbound: bool,
     /// Whether the connection is for questions alone.
     pub visit: bool,

@@ -24,6 +24,8 @@ pub(super) struct Open {
     pub(super) owner: Owner,
     /// The connection it was sent on.
     pub(super) session: Option<SessionId>,
+    /// Since when this node has been tried.
+    pub(super) tried: Option<Time>,
     pub(super) deadline: Time,
 }
 
@@ -46,7 +48,8 @@ impl Kademlia {
         let id = QueryId(self.next_query);
         let deadline = now.plus(self.config.task_timeout);
         self.deadlines.insert((deadline, id));
-        self.open.insert(id, Open { to, addresses, query, owner, session: None, deadline });
+        self.open
+            .insert(id, Open { to, addresses, query, owner, session: None, tried: None, deadline });
         self.start(now, id, out);
         true
     }
@@ -67,6 +70,9 @@ impl Kademlia {
             }
             None => return self.parked.push_back(id),
         }
+        if let Some(open) = self.open.get_mut(&id) {
+            open.tried = Some(now);
+        }
         self.set_deadline(id, now.plus(self.config.visit_timeout));
     }
 
@@ -84,7 +90,7 @@ impl Kademlia {
         let Some(session) = self.ways.get(&open.to).copied() else {
             return self.on_query_failed(now, id, false, out);
         };
-        open.session = Some(session);
+        (open.session, open.tried) = (Some(session), Some(now));
         let message = open.query.message(id.0);
         if let Some(guest) = self.guests.get_mut(&session) {
             guest.used = now;
@@ -123,7 +129,9 @@ impl Kademlia {
     pub fn on_query_failed(&mut self, now: Time, id: QueryId, blame: bool, out: &mut Vec<Action>) {
         let Some(open) = self.open.remove(&id) else { return };
         self.deadlines.remove(&(open.deadline, id));
-        if blame {
+        self.leave_visit(now, &open.to, id, out);
+        // While nobody at all is heard it is our own line that is down.
+        if blame && open.tried.is_some_and(|since| self.heard > since) {
             out.push(Action::Count("silent"));
             if let Some(successor) = self.table.on_silent(open.to) {
                 out.push(Action::ForgetNode(open.to));
@@ -133,6 +141,22 @@ impl Kademlia {
         }
         if let Owner::Task(task) = open.owner {
             self.on_task_failure(now, task, open.to, out);
+        }
+    }
+
+    /// Whether the node of a question has been tried: one that waits for a place is nobody's fault.
+    pub(super) fn was_asked(&self, id: QueryId) -> bool {
+        self.open.get(&id).is_some_and(|open| open.tried.is_some())
+    }
+
+    /// A question waits for its visit no more. A visit that nobody waits for gives its place up,
+    /// whatever becomes of it.
+    fn leave_visit(&mut self, now: Time, to: &NodeId, id: QueryId, out: &mut Vec<Action>) {
+        let Some(waiting) = self.visiting.get_mut(to) else { return };
+        waiting.retain(|other| *other != id);
+        if waiting.is_empty() {
+            self.visiting.remove(to);
+            self.unpark(now, out);
         }
     }
 
@@ -148,6 +172,7 @@ impl Kademlia {
         let Some(guest) = self.guests.get_mut(&session) else { return };
         let (peer, group) = (guest.node, guest.group);
         guest.used = now;
+        self.heard = now;
         let query = QueryId(id);
         if self.open.get(&query).is_none_or(|open| open.session != Some(session)) {
             // Each question has a number of its own: one that was never given out is invented.
@@ -189,6 +214,7 @@ impl Kademlia {
                 heard.nodes = self.believe(now, &nodes, source, out)?;
             }
             (Query::GetRecord { purpose, point }, Answer::Records { claims, nodes }) => {
+                let mut keys = BTreeSet::new();
                 for bytes in claims.iter() {
                     let verified = SignedClaim::decode(bytes)
                         .and_then(|claim| claim.verify(&self.network, now));
@@ -197,6 +223,9 @@ impl Kademlia {
                             let said = claim.claim();
                             if said.purpose != *purpose || said.point() != Point(*point) {
                                 return Err(KademliaFault::Forged);
+                            }
+                            if !keys.insert(ClaimKey::of(&claim)) {
+                                return Err(KademliaFault::Malformed);
                             }
                             heard.claims.push(claim);
                         }
@@ -244,7 +273,6 @@ impl Kademlia {
                 self.believed.clear();
             }
             self.believed.insert(node, record.clone());
-            self.note_point(&record);
             if self.learnt.take(now) {
                 out.push(Action::Learnt { record: Box::new(record.clone()), source });
             }

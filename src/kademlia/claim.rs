@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Point;
+use super::{ClaimKey, Point};
 use crate::{
     codec::{self, Capped},
     identity::{Keypair, NetworkId, NodeId, PublicKey, Purpose, Signature},
@@ -101,6 +101,12 @@ impl ClaimError {
 }
 
 impl Claim {
+    /// What it is kept under.
+    #[must_use]
+    pub fn key(&self) -> ClaimKey {
+        ClaimKey { purpose: self.purpose, point: self.point(), signer: self.signer }
+    }
+
     /// Where it is stored.
     #[must_use]
     pub fn point(&self) -> Point {

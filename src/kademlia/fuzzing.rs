@@ -44,6 +44,22 @@ fn seeds(data: &[u8]) {
     assert!(first.targets(&[text], &NET, NodeId([0; 32])).len() <= TARGETS_MAX);
 }
 
+/// A machine that knows one other node, and that node's record.
+fn acquainted(out: &mut Vec<Action>) -> Option<(Kademlia, SignedRecord)> {
+    let storage = StorageLimits { claims_max: 8, rendezvous: true, ..StorageLimits::default() };
+    let config = KademliaConfig { storage, ..KademliaConfig::default() };
+    let own = Keypair::from_seed(&[1; 32]);
+    let mut machine = Kademlia::new(NOW, config, own, NET, [2; 32]);
+    machine.on_own_record(record(1)?);
+    let theirs = record(2)?;
+    let record = theirs.clone().verify(&NET, NOW).ok()?;
+    let address = record.record().addresses.first().copied()?;
+    let (session, outbound, visit, group) = (SESSION, true, false, None);
+    let contact = Contact { session, record, address, outbound, visit, group };
+    machine.on_contact_up(NOW, contact, out);
+    Some((machine, theirs))
+}
+
 /// Each step of the script is a question, an answer with honest or any bytes in it, time, or a
 /// wish of ours.
 ///
@@ -52,17 +68,8 @@ fn seeds(data: &[u8]) {
 pub fn fuzz_discovery(data: &[u8]) {
     let _ = SignedClaim::decode(data).map(|claim| claim.verify(&NET, NOW));
     seeds(data);
-    let storage = StorageLimits { claims_max: 8, rendezvous: true, ..StorageLimits::default() };
-    let config = KademliaConfig { storage, ..KademliaConfig::default() };
-    let own = Keypair::from_seed(&[1; 32]);
-    let mut machine = Kademlia::new(NOW, config, own, NET, [2; 32]);
     let mut out = Vec::new();
-    let (Some(mine), Some(theirs)) = (record(1), record(2)) else { return };
-    machine.on_own_record(mine);
-    let Ok(remote) = theirs.clone().verify(&NET, NOW) else { return };
-    let contact =
-        Contact { session: SESSION, record: remote, outbound: true, visit: false, group: None };
-    machine.on_contact_up(NOW, contact, &mut out);
+    let Some((mut machine, theirs)) = acquainted(&mut out) else { return };
     let (mut now, mut wished) = (NOW, 0u32);
     for step in data.chunks(24) {
         let (steer, rest) = step.split_first().map_or((0, step), |(steer, rest)| (*steer, rest));

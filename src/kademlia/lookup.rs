@@ -148,7 +148,8 @@ impl Lookup {
     #[must_use]
     pub fn heard_of(&self, id: NodeId) -> Option<&VerifiedRecord> {
         let distance = self.target.distance(&id.into());
-        self.paths.iter().find_map(|path| path.candidates.get(&distance)).map(|c| &c.record)
+        let heard = self.paths.iter().filter_map(|path| path.candidates.get(&distance));
+        heard.map(|c| &c.record).max_by_key(|record| record.record().sequence)
     }
 
     /// The closest nodes that answered, closest first.
@@ -172,8 +173,12 @@ impl Lookup {
 impl Path {
     fn hear(&mut self, target: &Point, record: VerifiedRecord) {
         let distance = target.distance(&record.node().into());
-        let candidate = Candidate { record, state: State::Heard };
-        self.candidates.entry(distance).or_insert(candidate);
+        let newer = |known: &Candidate| {
+            known.state == State::Heard && known.record.record().sequence < record.record().sequence
+        };
+        if self.candidates.get(&distance).is_none_or(newer) {
+            self.candidates.insert(distance, Candidate { record, state: State::Heard });
+        }
         self.closest = Some(self.closest.map_or(distance, |closest| closest.min(distance)));
         // The farthest that nobody waits for makes room.
         while self.candidates.len() > CANDIDATES_MAX {

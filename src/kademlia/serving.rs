@@ -10,6 +10,9 @@ const QUESTIONS_PER_1000_S: u64 = 20_000;
 const PUTS_BURST: u64 = 64;
 const PUTS_PER_1000_S: u64 = 2_000;
 
+/// How many times [`KademliaConfig::visit_idle`] a visitor may be silent.
+const HOST_PATIENCE: u64 = 2;
+
 /// A connection that questions come and go on.
 #[derive(Clone, Debug)]
 pub(super) struct Guest {
@@ -41,10 +44,12 @@ impl Guest {
         }
     }
 
-    /// When a visit of ours has had nothing to do for long enough.
+    /// When a visit has had nothing to do for long enough. Who visits ends it; who is visited waits
+    /// a little longer before it does, since its places are few.
     pub(super) fn idle_at(&self, config: &KademliaConfig) -> Option<Time> {
-        let ours = self.visit && self.outbound && !self.leaving;
-        ours.then(|| self.used.plus(config.visit_idle))
+        let patience = if self.outbound { 1 } else { HOST_PATIENCE };
+        let idle = config.visit_idle.saturating_mul(patience);
+        (self.visit && !self.leaving).then(|| self.used.plus(idle))
     }
 }
 
@@ -60,6 +65,7 @@ impl Kademlia {
     ) {
         let Some(guest) = self.guests.get_mut(&session) else { return };
         guest.used = now;
+        self.heard = now;
         let (asker, group) = (guest.node, guest.group);
         let answer = if !self.config.enabled {
             Answer::Refused { reason: Refusal::Unsupported }

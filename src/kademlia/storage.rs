@@ -1,11 +1,12 @@
 //! The claims this node keeps for others.
 //!
 //! # Security
-//! Provided (attack row 23): the store is bounded in all, for each signer, for each point and
-//! for each neighbourhood that claims come from, so a flood displaces little that is not its
-//! own; when it is full, what lies farthest from this node goes, which others keep better.
-//! Not provided: a signer costs nothing, so the quotas of point and neighbourhood are those that
-//! hold against somebody with many keys.
+//! Provided (attack row 23): the store is bounded in all, for each signer, for each point, for
+//! each neighbourhood that claims come from and for that at one point, so a flood displaces little
+//! that is not its own; at a full point the most crowded neighbourhood makes room; when all is full,
+//! what lies farthest from this node goes, which others keep better.
+//! Not provided: a signer costs nothing, so the quotas of neighbourhoods are those that hold against
+//! somebody with many keys; after a restart those of claims kept before it begin anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +41,8 @@ pub struct StorageLimits {
     pub per_point_max: usize,
     /// Claims that came from one neighbourhood.
     pub per_group_max: usize,
+    /// Of these, at one point.
+    pub per_point_and_group_max: usize,
     /// Whether registrations of namespaces are kept.
     pub rendezvous: bool,
 }
@@ -51,6 +54,7 @@ impl Default for StorageLimits {
             per_signer_max: 64,
             per_point_max: 64,
             per_group_max: 1_024,
+            per_point_and_group_max: 4,
             rendezvous: false,
         }
     }
@@ -78,8 +82,7 @@ impl ClaimKey {
     /// The key of a claim.
     #[must_use]
     pub fn of(claim: &VerifiedClaim) -> Self {
-        let said = claim.claim();
-        ClaimKey { purpose: said.purpose, point: said.point(), signer: said.signer }
+        claim.claim().key()
     }
 }
 
@@ -123,14 +126,20 @@ impl Storage {
         }
         let count = |of: Option<&usize>| of.copied().unwrap_or(0);
         let of_group = group.map_or(0, |group| count(self.groups.get(&group)));
+        let near = |kept: &&Kept| group.is_some() && kept.group == group;
+        let of_both = self.at(key.purpose, &key.point).filter(near).count();
         if count(self.signers.get(&key.signer)) >= self.limits.per_signer_max
             || of_group >= self.limits.per_group_max
-            || self.at(key.purpose, &key.point).count() >= self.limits.per_point_max
+            || of_both >= self.limits.per_point_and_group_max
         {
             return Err(Refusal::Full);
         }
         let mut displaced = None;
-        if self.claims.len() >= self.limits.claims_max {
+        if self.at(key.purpose, &key.point).count() >= self.limits.per_point_max {
+            let crowding = self.crowding(&key, of_both).ok_or(Refusal::Full)?;
+            self.remove(&crowding);
+            displaced = Some(crowding);
+        } else if self.claims.len() >= self.limits.claims_max {
             let distance = self.own.distance(&key.point);
             let farthest = self.distances.last().copied();
             let Some((_, farthest)) = farthest.filter(|(far, _)| *far > distance) else {
@@ -141,6 +150,23 @@ impl Storage {
         }
         self.insert(key, Kept { claim, group });
         Ok(displaced)
+    }
+
+    /// At a full point, the claim that gives way: the first to die of the neighbourhood that has the
+    /// most there, if that is more than the newcomer's would have.
+    fn crowding(&self, newcomer: &ClaimKey, of_newcomer: usize) -> Option<ClaimKey> {
+        let mut crowds: BTreeMap<NetworkGroup, (usize, Time, ClaimKey)> = BTreeMap::new();
+        for kept in self.at(newcomer.purpose, &newcomer.point) {
+            let (key, end) = (ClaimKey::of(&kept.claim), kept.claim.claim().expires);
+            let Some(group) = kept.group else { continue };
+            let crowd = crowds.entry(group).or_insert((0, end, key));
+            *crowd = (crowd.0.saturating_add(1), crowd.1.min(end), crowd.2);
+            if end == crowd.1 {
+                crowd.2 = key;
+            }
+        }
+        let most = crowds.into_values().max_by_key(|(many, _, key)| (*many, *key))?;
+        (most.0 > of_newcomer.saturating_add(1)).then_some(most.2)
     }
 
     fn at(&self, purpose: ClaimPurpose, point: &Point) -> impl Iterator<Item = &Kept> {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::Point;
 use crate::{
-    address::NetworkGroup,
+    address::{Address, NetworkGroup},
     identity::NodeId,
     record::VerifiedRecord,
     time::{Millis, Time},
@@ -36,8 +36,10 @@ const FRESH: Millis = 10 * 60 * 1000;
 pub struct Node {
     /// Its record.
     pub record: VerifiedRecord,
-    /// Whether this node has reached it at an address of its own; else it is only connected.
+    /// Whether this node has reached it at an address of its record; else it is only connected.
     pub reached: bool,
+    /// That address.
+    pub at: Address,
     /// When it was last heard of.
     pub seen: Time,
     /// Its neighbourhood; `None` for addresses that limits make no sense for.
@@ -81,10 +83,10 @@ impl Node {
     pub fn new(
         now: Time,
         record: VerifiedRecord,
-        reached: bool,
+        (reached, at): (bool, Address),
         group: Option<NetworkGroup>,
     ) -> Self {
-        Node { record, reached, seen: now, group, failures: 0 }
+        Node { record, reached, at, seen: now, group, failures: 0 }
     }
 
     /// Its id.
@@ -123,8 +125,16 @@ impl Table {
             let news = newer || (node.reached && !known.reached);
             if newer {
                 known.record = node.record;
+                known.reached &= known.record.record().addresses.contains(&known.at);
             }
-            (known.reached, known.seen, known.failures) = (known.reached || node.reached, now, 0);
+            if node.reached {
+                (known.reached, known.at) = (true, node.at);
+                if known.group != group {
+                    forget(&mut self.groups, std::mem::replace(&mut known.group, group));
+                    count(&mut self.groups, group);
+                }
+            }
+            (known.seen, known.failures) = (now, 0);
             bucket.nodes.push(known);
             return Offer::Known(news);
         }
@@ -141,11 +151,23 @@ impl Table {
             forget(&mut self.groups, gone.group);
         }
         bucket.nodes.push(node);
-        if let Some(group) = group {
-            let count = self.groups.entry(group).or_insert(0);
-            *count = count.saturating_add(1);
-        }
+        count(&mut self.groups, group);
         Offer::Added
+    }
+
+    /// A node signed a newer record. What was reached counts only if the record still tells it.
+    pub fn on_record(&mut self, record: &VerifiedRecord) -> bool {
+        let id = record.node();
+        let bucket = self.index(id).and_then(|index| self.buckets.get_mut(&index));
+        let Some(known) = bucket.and_then(|b| b.nodes.iter_mut().find(|n| n.id() == id)) else {
+            return false;
+        };
+        let newer = known.record.record().sequence < record.record().sequence;
+        if newer {
+            known.reached &= record.record().addresses.contains(&known.at);
+            known.record = record.clone();
+        }
+        newer
     }
 
     /// A node answered.
@@ -282,6 +304,13 @@ impl Bucket {
             Some(oldest) if now.since(oldest.seen) >= FRESH => Offer::Test(oldest.id()),
             _ => Offer::Spare,
         }
+    }
+}
+
+fn count(groups: &mut BTreeMap<NetworkGroup, usize>, group: Option<NetworkGroup>) {
+    if let Some(group) = group {
+        let count = groups.entry(group).or_insert(0);
+        *count = count.saturating_add(1);
     }
 }
 

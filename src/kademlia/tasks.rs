@@ -5,8 +5,8 @@ use super::{asking::Owner, *};
 /// Copies of a value after which no more are looked for: of these the newest counts, so that a
 /// few nodes that keep an old one do no harm.
 const VALUE_COPIES: usize = 5;
-/// Providers after which no more are looked for.
-const PROVIDERS_MAX: usize = 32;
+/// Claims that one task gathers at most; a lookup asks 160 nodes for 12 each.
+const FOUND_MAX: usize = 512;
 /// Rendezvous points that a registration goes to, and that are asked for registrations.
 const POINTS_TOLD: usize = 3;
 const POINTS_ASKED: usize = 5;
@@ -22,6 +22,16 @@ pub(super) enum Goal {
     Claims(ClaimPurpose, Point),
     /// To have a claim kept.
     Store(Box<SignedClaim>),
+}
+
+impl Goal {
+    fn purpose(&self) -> Option<ClaimPurpose> {
+        match self {
+            Goal::Claims(purpose, _) => Some(*purpose),
+            Goal::Store(signed) => Some(signed.claim.purpose),
+            Goal::Node(_) | Goal::Walk => None,
+        }
+    }
 }
 
 /// A task under way.
@@ -116,23 +126,14 @@ impl Kademlia {
             stored: 0,
             goal,
         };
-        let purpose = match &task.goal {
-            Goal::Claims(purpose, _) => Some(*purpose),
-            Goal::Store(signed) => Some(signed.claim.purpose),
-            Goal::Node(_) | Goal::Walk => None,
-        };
         if let Goal::Claims(purpose, point) = task.goal {
             for claim in self.storage.get(purpose, &point, &mut self.rng) {
                 task.found.insert(ClaimKey::of(claim), claim.clone());
             }
         }
-        if purpose == Some(ClaimPurpose::Rendezvous) {
-            self.ask_points(now, id, task, target, out);
-        } else {
-            task.lookup = Some(Lookup::new(target, self.closest_known(&target)));
-            self.tasks.insert(id, task);
-            self.drive(now, id, out);
-        }
+        task.lookup = Some(Lookup::new(target, self.closest_known(&target)));
+        self.tasks.insert(id, task);
+        self.drive(now, id, out);
         id
     }
 
@@ -147,16 +148,12 @@ impl Kademlia {
         known.into_values().take(K).collect()
     }
 
-    /// Registrations don't travel the table: they lie at a few points that everybody finds by
-    /// their distance from the namespace.
-    fn ask_points(
-        &mut self,
-        now: Time,
-        id: TaskId,
-        mut task: Task,
-        target: Point,
-        out: &mut Vec<Action>,
-    ) {
+    /// Registrations lie at a few points that everybody finds by their distance from the namespace:
+    /// those that the lookup met, and those that were met before.
+    fn ask_points(&mut self, now: Time, id: TaskId, out: &mut Vec<Action>) {
+        let Some(mut task) = self.tasks.remove(&id) else { return };
+        let Some(lookup) = task.lookup.take() else { return };
+        let target = lookup.target();
         let (most, query) = match &task.goal {
             Goal::Store(signed) => (POINTS_TOLD, Query::PutRecord { claim: signed.encode() }),
             _ => (
@@ -164,13 +161,14 @@ impl Kademlia {
                 Query::GetRecord { purpose: ClaimPurpose::Rendezvous, point: target.0 },
             ),
         };
-        let points = self.points.values().filter(|record| !record.is_expired(now));
-        let mut points: Vec<VerifiedRecord> = points.cloned().collect();
-        points.sort_by_key(|record| target.distance(&record.node().into()));
+        let met = lookup.closest(K).into_iter().filter(is_point);
+        let known = self.points.alive(now).cloned().chain(met);
+        let points: BTreeMap<Distance, VerifiedRecord> =
+            known.map(|point| (target.distance(&point.node().into()), point)).collect();
         if let Goal::Store(signed) = &task.goal {
             task.stored = self.keep_own(now, signed, out);
         }
-        for point in points.into_iter().take(most) {
+        for point in points.into_values().take(most) {
             let asked = self.ask(now, &point, query.clone(), Owner::Task(id), out);
             task.pending = task.pending.saturating_add(usize::from(asked));
         }
@@ -198,7 +196,7 @@ impl Kademlia {
             }
             for record in next {
                 let query = match &task.goal {
-                    Goal::Claims(purpose, point) => {
+                    Goal::Claims(purpose, point) if *purpose != ClaimPurpose::Rendezvous => {
                         Query::GetRecord { purpose: *purpose, point: point.0 }
                     }
                     _ => Query::FindNode { target: lookup.target().0 },
@@ -212,13 +210,16 @@ impl Kademlia {
         let enough = match &task.goal {
             Goal::Node(node) => lookup.heard_of(*node).is_some(),
             Goal::Claims(ClaimPurpose::Value, _) => task.copies >= VALUE_COPIES,
-            Goal::Claims(_, _) => task.found.len() >= PROVIDERS_MAX,
-            Goal::Store(_) | Goal::Walk => false,
+            // Every path is heard to its end: a few liars could name as many as anybody wants.
+            Goal::Claims(_, _) | Goal::Store(_) | Goal::Walk => false,
         };
         task.lookup = Some(lookup);
-        let storing = done && matches!(task.goal, Goal::Store(_));
+        let purpose = task.goal.purpose();
+        let storing = matches!(task.goal, Goal::Store(_));
         self.tasks.insert(id, task);
-        if storing {
+        if done && purpose == Some(ClaimPurpose::Rendezvous) {
+            self.ask_points(now, id, out);
+        } else if done && storing {
             self.store(now, id, out);
         } else if done || enough {
             self.finish(id, out);
@@ -258,9 +259,12 @@ impl Kademlia {
         out: &mut Vec<Action>,
     ) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        task.copies = task.copies.saturating_add(heard.claims.len());
+        task.copies = task.copies.saturating_add(usize::from(!heard.claims.is_empty()));
         for claim in heard.claims {
             let key = ClaimKey::of(&claim);
+            if task.found.len() >= FOUND_MAX && !task.found.contains_key(&key) {
+                continue;
+            }
             let known = task.found.get(&key).map(|known| known.claim().sequence);
             if known.is_none_or(|known| known < claim.claim().sequence) {
                 task.found.insert(key, claim);

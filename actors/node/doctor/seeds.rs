@@ -19,11 +19,12 @@ pub(super) async fn dns_seeds(patient: &Patient<'_>) -> Vec<Finding> {
     if discovery.dns_seeds.is_empty() {
         return vec![Finding::skipped("dns seeds", "discovery.dns_seeds is empty")];
     }
+    let allow_private = patient.config.network.allow_private_addresses;
     let mut findings = Vec::new();
     for name in &discovery.dns_seeds {
         let name = name.0.to_string();
         let (port, servers) = (discovery.dns_seed_port, discovery.dns_servers.clone());
-        let answers = Seeds { names: vec![name.clone()], port, servers }.ask().await;
+        let answers = Seeds { names: vec![name.clone()], port, servers, allow_private }.ask().await;
         findings.push(of_answers(patient, &name, &answers));
     }
     findings

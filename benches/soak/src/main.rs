@@ -56,8 +56,7 @@ async fn soak() -> Result<bool, Failure> {
     for number in 1..=SAMPLES {
         tokio::time::sleep((pause * number).saturating_sub(began.elapsed())).await;
         let text = metrics.render();
-        let series = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        samples.take(began.elapsed(), series.count())?;
+        samples.take(began.elapsed(), &text)?;
     }
     println!("{}", load.stop().await);
     Ok(samples.report())

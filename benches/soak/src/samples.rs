@@ -1,6 +1,6 @@
 //! What was sampled, and whether it grew.
 
-use std::{fs, io, time::Duration};
+use std::{collections::BTreeMap, fs, io, time::Duration};
 
 /// The share of the run that is not judged: caches and the allocator fill.
 const WARM_UP: f64 = 1.0 / 3.0;
@@ -24,15 +24,22 @@ struct Sample {
 pub(crate) struct Samples {
     span: Duration,
     taken: Vec<Sample>,
+    /// When each metric series was first seen.
+    series: BTreeMap<String, Duration>,
 }
 
 impl Samples {
     pub(crate) fn new(span: Duration) -> Self {
-        Samples { span, taken: Vec::new() }
+        Samples { span, taken: Vec::new(), series: BTreeMap::new() }
     }
 
-    /// Looks at this process.
-    pub(crate) fn take(&mut self, at: Duration, series: usize) -> io::Result<()> {
+    /// Looks at this process, and at its metrics in the exposition format of Prometheus.
+    pub(crate) fn take(&mut self, at: Duration, metrics: &str) -> io::Result<()> {
+        let lines = metrics.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        for (name, _) in lines.clone().filter_map(|line| line.rsplit_once(' ')) {
+            self.series.entry(name.to_owned()).or_insert(at);
+        }
+        let series = lines.count();
         let status = fs::read_to_string("/proc/self/status")?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = resident.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
@@ -66,6 +73,10 @@ impl Samples {
         let of: fn(&Sample) -> usize = |sample| sample.series;
         let (before, after) = (most(early, of), most(late, of));
         println!("series: at most {before}, then {after}: {}", verdict(after <= before));
+        let late = self.series.iter().filter(|(_, first)| **first > warm);
+        for (name, first) in late {
+            println!("  since minute {:.1}: {name}", first.as_secs_f64() / 60.0);
+        }
         memory && descriptors && after <= before
     }
 }

@@ -111,11 +111,12 @@ impl World {
         for member in &mut self.members {
             all.shuffle(&mut self.rng);
             for record in &all {
-                let group = Some(record.record().addresses[0].group());
+                let at = record.record().addresses[0];
+                let group = Some(at.group());
                 member
                     .machine
                     .table
-                    .offer(self.now, Node::new(self.now, record.clone(), true, group));
+                    .offer(self.now, Node::new(self.now, record.clone(), (true, at), group));
             }
         }
     }
@@ -128,7 +129,8 @@ impl World {
         for (here, there, outbound) in [(to, from, false), (from, to, true)] {
             let record = self.members[there].record.clone();
             let group = Some(record.record().addresses[0].group());
-            let contact = Contact { session, record, outbound, visit, group };
+            let address = record.record().addresses[0];
+            let contact = Contact { session, record, address, outbound, visit, group };
             self.act(here, |machine, now, out| machine.on_contact_up(now, contact, out));
         }
         session

@@ -6,7 +6,7 @@ use crate::{
     codec::{self, Capped},
     identity::{Keypair, NodeId},
     kademlia::{
-        Action, Answer, Claim, ClaimError, ClaimKey, ClaimPurpose, Contact, DiscoveryError, K,
+        Action, Answer, Claim, ClaimError, ClaimPurpose, Contact, DiscoveryError, K,
         KademliaConfig, KademliaFault, Node, Offer, Outcome, PER_GROUP_BUCKET, Point, Query,
         Refusal, SignedClaim, Storage, StorageLimits, Table, VerifiedClaim, Wish,
     },
@@ -42,8 +42,8 @@ fn node(number: u64, reached: bool, seen: Time) -> Node {
     let key = keypair(number);
     let address = format!("{}.{}.9.9:30400", 20 + number / 200 % 80, number % 200);
     let record = signed(&key, &[address.parse().unwrap()], NOW).verify(&NET, NOW).unwrap();
-    let group = record.record().addresses[0].group();
-    Node::new(seen, record, reached, Some(group))
+    let at = record.record().addresses[0];
+    Node::new(seen, record, (reached, at), Some(at.group()))
 }
 
 /// Numbers of nodes in the farthest bucket, which half of all nodes are in.
@@ -90,6 +90,7 @@ fn the_store_is_bounded_in_every_direction() {
         per_signer_max: 3,
         per_point_max: 10,
         per_group_max: 5,
+        per_point_and_group_max: 5,
         rendezvous: false,
     };
     let own = keypair(9).node_id();
@@ -117,19 +118,25 @@ fn the_store_is_bounded_in_every_direction() {
     for number in 0..5 {
         put(&mut store, 120 + number, 1, 20 + number as u8).unwrap();
     }
-    assert_eq!(put(&mut store, 130, 1, 40), Err(Refusal::Full), "the point's quota");
+    let room = put(&mut store, 130, 1, 40).unwrap().expect("the point is full: a crowd makes room");
+    let crowd: Vec<_> = (100..105).map(|number| keypair(number).public()).collect();
+    assert!(crowd.contains(&room.signer));
     let (mut displaced, mut refused) = (0, 0);
     for number in 0..200u64 {
         match put(&mut store, 1_000 + number, number as u8, (number / 4) as u8 + 50) {
-            Ok(Some(_)) => displaced += 1,
+            Ok(Some(gone)) if gone.point.0 != [number as u8; 32] => {
+                let here = Point([number as u8; 32]);
+                let own = Point::from(own);
+                assert!(own.distance(&gone.point) > own.distance(&here), "what is far goes first");
+                displaced += 1;
+            }
+            Ok(Some(_)) => {}
             Ok(None) => {}
             Err(_) => refused += 1,
         }
         assert!(store.len() <= 40);
     }
     assert!(displaced > 5 && refused > 5, "{displaced} displaced, {refused} refused");
-    let far = ClaimKey::of(&believed(&key, ClaimPurpose::Value, 0, 2));
-    assert_eq!(far.signer, key.public());
     assert!(!store.expire(NOW.plus(3_600_000)).is_empty() && store.is_empty());
 }
 
@@ -192,7 +199,8 @@ fn who_is_reached_is_kept_whether_it_came_before_or_not() {
     let machine = &mut world.members[0].machine;
     let mut is_kept = |session, outbound| {
         let (session, record) = (SessionId(session), record.clone());
-        let contact = Contact { session, record, outbound, visit: false, group: None };
+        let address = record.record().addresses[0];
+        let contact = Contact { session, record, address, outbound, visit: false, group: None };
         let mut out = Vec::new();
         machine.on_contact_up(NOW, contact, &mut out);
         out.iter().any(|action| matches!(action, Action::PersistNode(_)))
@@ -325,7 +333,7 @@ fn a_namespace_is_found_at_several_points() {
     // Three more points, whose records say so.
     for at in 1..4 {
         let key = keypair(12u64.wrapping_mul(1_000_003).wrapping_add(777 + at as u64));
-        let mut record = record_of(&key, &["9.9.9.9:1".parse().unwrap()], NOW);
+        let mut record = record_of(&key, &[format!("9.{at}.9.9:1").parse().unwrap()], NOW);
         record.capabilities = record.capabilities.with(Capabilities::RENDEZVOUS);
         world.members[at].record = record.sign(&key, &NET).unwrap().verify(&NET, NOW).unwrap();
         world.connect(0, at, false);
