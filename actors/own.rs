@@ -15,6 +15,7 @@ use peerstage_core::{
     identity::{Keypair, NetworkId, NodeId, Purpose},
     manager::LinkKind,
     messages::{ConnectionPurpose, Hello, Pace, ValidatorProof, validator_proof_message},
+    nat::Told,
     record::{
         Capabilities, LIFE_MAX, NodeRecord, RecordError, Roles, SignedRecord, Uplink,
         ValidatorBinding,
@@ -75,20 +76,24 @@ impl OwnNode {
         self.keypair.node_id()
     }
 
+    /// What messages to this node are sealed to.
+    pub(crate) fn noise_key(&self) -> [u8; 32] {
+        x25519_public(&self.keypair)
+    }
+
     /// Signs the record anew. Its sequence is the time, so that it grows over restarts too.
-    pub(crate) fn sign_record(
-        &self,
-        wall: Time,
-        addresses: impl IntoIterator<Item = Address>,
-    ) -> Result<SignedRecord, RecordError> {
-        let noise = x25519_public(&self.keypair);
+    pub(crate) fn sign_record(&self, wall: Time, told: &Told) -> Result<SignedRecord, RecordError> {
+        let mut capabilities = self.capabilities;
+        if told.behind_nat {
+            capabilities = capabilities.with(Capabilities::BEHIND_NAT);
+        }
         let binding = |key: &Keypair| ValidatorBinding::sign(key, &self.network, &self.id());
         let record = NodeRecord {
             public_key: self.keypair.public(),
-            noise_key: noise,
-            addresses: Capped::first(addresses),
+            noise_key: self.noise_key(),
+            addresses: Capped::first(told.addresses.iter().copied()),
             roles: self.roles,
-            capabilities: self.capabilities,
+            capabilities,
             coordinate: *self.coordinate.lock().unwrap_or_else(PoisonError::into_inner),
             uplink: self.uplink,
             validator: self.validator.as_ref().map(binding),

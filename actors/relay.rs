@@ -2,12 +2,13 @@
 
 mod checks;
 mod handlers;
+mod links;
 mod messages;
 mod outcome;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use actix::{AsyncContext, Context, Recipient};
+use actix::{AsyncContext, Context};
 use peerstage_core::{
     identity::{NetworkId, NodeId},
     lanes::Pushed,
@@ -18,55 +19,27 @@ use peerstage_core::{
 };
 
 use checks::{Check, Checks};
+pub(crate) use links::RelayInputs;
+pub use links::RelayLinks;
 use messages::fault_of;
 pub use messages::{Broadcast, Counts, CountsQuery, Order, RecordSeen, SetMode};
 pub(crate) use messages::{Verified, VerifiedRun};
 use outcome::Outcome;
 
 use crate::{
-    bridge::{About, Judge, Judged, Subscribe, verdict_label},
+    bridge::{About, Judge, Judged, verdict_label},
     clock::Clock,
     events::{Event, What},
+    nat::Seen,
     network::SendError,
     payload::{Delivery, Verdict},
-    peer::{Arrival, Arrivals, Directory, FromPeer, Outbox, PeerUp},
+    peer::{Arrival, Arrivals, Outbox, PeerUp},
     scoring::Observation,
-    shell::{
-        BytePermit, Lifeline, Ordered, Queue, QueueStream, Shell, Timer, Workers, core_actor, step,
-        tell,
-    },
+    shell::{BytePermit, Lifeline, Queue, Shell, Timer, Workers, core_actor, step, tell},
 };
 
 /// Marks a message that the chain is handed without the network waiting for its verdict.
 const DELIVERED: VerdictTicket = VerdictTicket(u64::MAX);
-
-/// Whom the relay talks to.
-pub struct RelayLinks {
-    /// Verdicts on blocks, transactions and custom messages.
-    pub blockchain: Queue<Judge>,
-    /// Verdicts on proposals and votes.
-    pub consensus: Queue<Judge>,
-    /// What peers did.
-    pub observations: Queue<Observation>,
-    /// What happened.
-    pub events: Recipient<Event>,
-    /// Whether anybody subscribed to events.
-    pub subscribers: Subscribe,
-    /// Who can be sent to.
-    pub directory: Directory,
-}
-
-/// The queues into the relay.
-pub(crate) struct RelayInputs {
-    /// From the peers.
-    pub arrivals: QueueStream<FromPeer>,
-    /// From the chain.
-    pub orders: QueueStream<Ordered<Order>>,
-    /// From the bridges.
-    pub verdicts: QueueStream<Judged>,
-    /// From the workers.
-    pub(crate) verified: (Queue<VerifiedRun>, QueueStream<VerifiedRun>),
-}
 
 /// What the machine says of an order of the chain.
 type Ordering = Result<relay::Broadcast, relay::RelayError>;
@@ -181,6 +154,12 @@ impl MessageRelay {
 
     fn judge(&mut self, ticket: VerdictTicket, message: relay::Delivered) {
         self.counts.of(message.kind).received += 1;
+        if message.is_punch() {
+            let punch = Seen::Punch { peer: message.peer, body: message.body };
+            // A full queue drops it: the sender tries again.
+            let _ = self.links.punches.push(punch);
+            return;
+        }
         let signed = message.kind.row().signed;
         let bridge = if signed { &mut self.to_consensus } else { &mut self.to_blockchain };
         bridge.push(Judge { ticket, message, permit: self.permit.clone() });

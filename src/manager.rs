@@ -27,6 +27,7 @@ mod exchange;
 mod gate;
 mod orders;
 mod peers;
+mod punch;
 mod search;
 mod visits;
 

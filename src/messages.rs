@@ -27,6 +27,11 @@ pub struct MessageId(pub [u8; 32]);
 )]
 pub struct Topic(pub u32);
 
+impl Topic {
+    /// The network's own: [`crate::nat::PunchMessage`], inside a sealed message.
+    pub const PUNCH: Topic = Topic(u32::MAX);
+}
+
 /// A message ready to be queued: encoded once, shared by all the peers it goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {

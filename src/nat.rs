@@ -13,9 +13,16 @@
 //! Not provided: a proof that an address is reachable before it is told. Others test it before they
 //! pass it on as tried ([`crate::book`]), and whoever dials it learns who answers.
 
+mod attempt;
+mod backoff;
+mod budget;
 mod candidate;
 mod gateway;
+mod own;
 mod prober;
+mod punch;
+mod puncher;
+mod roster;
 mod strangers;
 mod stun;
 mod verdict;
@@ -29,19 +36,25 @@ use std::net::{IpAddr, SocketAddr};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-pub use candidate::{Candidate, Origin};
+pub use attempt::TARGETS_MAX;
+pub use candidate::{Candidate, Origin, Told};
 use gateway::Leases;
 pub use gateway::{Gateway, Granted, Method};
 pub use prober::Mapping;
 use prober::Prober;
+pub use punch::{
+    CANDIDATES_MAX, MESSAGE_MAX, PunchAction, PunchMessage, PunchOutcome, PunchStep, Punched,
+};
+use puncher::Puncher;
+pub use puncher::{ANSWERED_MAX, OPENED_MAX};
 use strangers::Strangers;
-pub use stun::{Answer, StunError, TransactionId, binding_request, read_answer};
+pub use stun::{Answer, StunError, TransactionId, binding_request, read_answer, read_request};
 pub use verdict::{Reachability, Verdict};
 pub use witnesses::WITNESSES;
 use witnesses::Witnesses;
 
 use crate::{
-    address::{Address, TransportKind},
+    address::{Address, NetworkGroup, TransportKind},
     identity::NodeId,
     time::{Millis, Time, earliest},
 };
@@ -50,8 +63,10 @@ use crate::{
 const LOOK_INTERVAL: Millis = 30_000;
 
 /// What is known from the start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NatConfig {
+    /// The node.
+    pub node: NodeId,
     /// Where the node listens, with the ports that were chosen.
     pub listening: Vec<Address>,
     /// What the operator says; then nothing else is told.
@@ -60,6 +75,10 @@ pub struct NatConfig {
     pub allow_private: bool,
     /// Whether routers are asked to map ports.
     pub port_mapping: bool,
+    /// Whether holes are punched.
+    pub hole_punching: bool,
+    /// The node's Noise key, for those that answer.
+    pub noise_key: [u8; 32],
 }
 
 /// Orders to the actor.
@@ -83,6 +102,8 @@ pub enum Action {
     },
     /// Strangers should try these: sign them.
     Announce(Vec<Candidate>),
+    /// Make a hole in a NAT.
+    Punch(PunchAction),
 }
 
 /// The machine.
@@ -93,6 +114,7 @@ pub struct NatTraversal {
     witnesses: Witnesses,
     prober: Prober,
     leases: Leases,
+    puncher: Puncher,
     announced: Vec<Candidate>,
     /// Since when it is in this network.
     since: Time,
@@ -105,8 +127,15 @@ impl NatTraversal {
     /// A node that knows nothing but its configuration.
     #[must_use]
     pub fn new(config: NatConfig, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
         NatTraversal {
             leases: Leases::new(&config),
+            puncher: Puncher::new(
+                config.node,
+                config.allow_private,
+                config.noise_key,
+                ChaCha20Rng::from_rng(&mut rng),
+            ),
             config,
             interfaces: Vec::new(),
             witnesses: Witnesses::default(),
@@ -115,7 +144,7 @@ impl NatTraversal {
             since: Time::ZERO,
             strangers: Strangers::default(),
             next_look: Time::NEVER,
-            rng: ChaCha20Rng::from_seed(seed),
+            rng,
         }
     }
 
@@ -131,6 +160,7 @@ impl NatTraversal {
     pub fn set_stun_servers(&mut self, now: Time, servers: &[SocketAddr], out: &mut Vec<Action>) {
         self.prober.set_servers(servers, now);
         self.on_deadline(now, out);
+        self.announce(out);
     }
 
     /// The machine has these addresses. Those that hold on one link only are left out: no stranger
@@ -147,6 +177,7 @@ impl NatTraversal {
             // Another network: what was mapped in the old one is worth nothing, nor who came there.
             self.leases.reset(now, self.wants_mapping());
             self.strangers.move_on();
+            self.puncher.move_on();
             self.since = now;
         }
         self.on_deadline(now, out);
@@ -161,10 +192,14 @@ impl NatTraversal {
         observed: Address,
         out: &mut Vec<Action>,
     ) {
-        self.witnesses.say(peer, remote.group(), observed);
+        self.witnesses.say(peer, self.group_of(&remote), observed);
+        let ip = remote.ip();
+        // Whom our packets let in is no stranger.
+        let is_let_in = self.is_own(&ip) || self.puncher.was_sent(now, ip);
+        self.punch(out, |puncher, out| puncher.on_connected(now, (peer, remote), out));
         if outbound {
-            self.strangers.on_dialled(now, peer, remote.ip());
-        } else if self.counts(&remote) && !self.is_own(&remote.ip()) {
+            self.strangers.on_dialled(now, peer, ip);
+        } else if self.counts(&remote) && !is_let_in {
             self.strangers.on_came(now, &remote);
         }
         self.announce(out);
@@ -179,6 +214,7 @@ impl NatTraversal {
     pub fn on_peer_gone(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) {
         self.witnesses.forget(peer);
         self.strangers.on_gone(now, peer);
+        self.puncher.on_gone(peer);
         self.announce(out);
     }
 
@@ -190,6 +226,11 @@ impl NatTraversal {
         datagram: &[u8],
         out: &mut Vec<Action>,
     ) -> bool {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        // Anybody can send one of these, in anybody's name: it costs a look at a few numbers.
+        if let Some(id) = stun::read_request(datagram) {
+            return self.punch(out, |puncher, out| puncher.on_probe(now, from, id, out));
+        }
         let is_ours = self.prober.on_datagram(now, from, datagram);
         if is_ours {
             self.announce(out);
@@ -212,6 +253,11 @@ impl NatTraversal {
 
     /// A deadline has come.
     pub fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.punch(out, |puncher, out| puncher.on_deadline(now, out));
+        // A punch has one ten times a second; nothing of the rest changes by it.
+        if self.deadline_of_rest().is_none_or(|at| at > now) {
+            return;
+        }
         if now >= self.next_look {
             self.next_look = now.plus(LOOK_INTERVAL);
             out.push(Action::LookAtInterfaces);
@@ -223,11 +269,15 @@ impl NatTraversal {
         self.announce(out);
     }
 
+    fn deadline_of_rest(&self) -> Option<Time> {
+        let next = earliest(Some(self.next_look), self.prober.deadline());
+        earliest(next, self.leases.deadline())
+    }
+
     /// When [`NatTraversal::on_deadline`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let next = earliest(Some(self.next_look), self.prober.deadline());
-        earliest(next, self.leases.deadline())
+        earliest(self.deadline_of_rest(), self.puncher.deadline())
     }
 
     /// Everything that is known.
@@ -247,83 +297,20 @@ impl NatTraversal {
         }
     }
 
-    /// Where strangers may try, the surest first.
-    fn candidates(&self) -> Vec<Candidate> {
-        if !self.config.external.is_empty() {
-            let configured =
-                |address: &Address| Candidate { address: *address, origin: Origin::Configured };
-            return self.config.external.iter().map(configured).collect();
-        }
-        let mut found: Vec<Candidate> = Vec::new();
-        let mut add = |address: Address, origin: Origin| {
-            let new = found.iter().all(|known| known.address != address);
-            // One address is the operator's choice, whatever it is.
-            let counts = match origin {
-                Origin::Listening => address.is_dialable(),
-                Origin::Interface => self.counts(&address) && !address.ip().is_loopback(),
-                _ => self.counts(&address),
-            };
-            if new && counts {
-                found.push(Candidate { address, origin });
-            }
-        };
-        let named = self.config.listening.iter().filter(|l| !l.ip().is_unspecified());
-        named.for_each(|listening| add(*listening, Origin::Listening));
-        let (public, private): (Vec<_>, Vec<_>) =
-            self.own_addresses().into_iter().partition(Address::is_routable);
-        public.into_iter().for_each(|address| add(address, Origin::Interface));
-        for listening in self.config.listening.iter().filter(|l| !l.ip().is_loopback()) {
-            let (transport, is_v4) = (listening.transport(), listening.ip().is_ipv4());
-            if let Some(address) = self.leases.external(transport).filter(|_| is_v4) {
-                add(address, Origin::Mapped);
-            }
-            if let Some((address, origin)) = self.reflexive(listening) {
-                add(address, origin);
-            }
-        }
-        // Last: a record has room for a few, and a machine may have dozens of bridges.
-        private.into_iter().for_each(|address| add(address, Origin::Interface));
-        found
-    }
-
-    /// The machine's addresses at which this node listens by listening everywhere.
-    fn own_addresses(&self) -> Vec<Address> {
-        let everywhere = self.config.listening.iter().filter(|l| l.ip().is_unspecified());
-        let each = everywhere.flat_map(|listening| {
-            let of_family = |ip: &&IpAddr| ip.is_ipv4() == listening.ip().is_ipv4();
-            let at = |ip: &IpAddr| Address::new(*ip, listening.port()).over(listening.transport());
-            self.interfaces.iter().filter(of_family).map(at)
-        });
-        each.collect()
-    }
-
-    /// Where others see what we listen at, if that is not one of the machine's own addresses.
-    fn reflexive(&self, listening: &Address) -> Option<(Address, Origin)> {
-        let (transport, is_v4) = (listening.transport(), listening.ip().is_ipv4());
-        let stun = || match (self.mapping(is_v4), self.prober.seen(is_v4).as_slice()) {
-            (Mapping::EndpointIndependent, [seen]) => Some(*seen),
-            _ => None,
-        };
-        let (seen, origin) = match transport {
-            TransportKind::Quic => match self.witnesses.udp(is_v4) {
-                Some(seen) => (seen, Origin::Peers),
-                None => (stun()?, Origin::Stun),
-            },
-            // A connection that leaves shows another port than the one that is listened at. Whoever
-            // forwards that port keeps its number, nearly always.
-            _ => match self.witnesses.ip(is_v4) {
-                Some(ip) => (SocketAddr::new(ip, listening.port()), Origin::Peers),
-                None => (SocketAddr::new(stun()?.ip(), listening.port()), Origin::Stun),
-            },
-        };
-        // Behind our own mapping it is the router's, and the mapping says which port.
-        let is_mapped = self.leases.external(transport).is_some_and(|ours| ours.ip() == seen.ip());
-        let is_own = self.interfaces.contains(&seen.ip());
-        (!is_mapped && !is_own).then(|| (Address::from(seen).over(transport), origin))
-    }
-
     fn mapping(&self, is_v4: bool) -> Mapping {
         self.prober.mapping(is_v4, |seen| self.interfaces.contains(&seen.ip()))
+    }
+
+    /// The neighbourhood of a peer. In a private network, where neighbourhoods say nothing, each
+    /// machine is one.
+    fn group_of(&self, remote: &Address) -> NetworkGroup {
+        match remote.ip() {
+            IpAddr::V4(ip) if self.config.allow_private && !remote.is_routable() => {
+                let [a, b, c, d] = ip.octets();
+                NetworkGroup([0, a, b, c, d])
+            }
+            _ => remote.group(),
+        }
     }
 
     /// Whether an address is one that strangers could use.
@@ -345,8 +332,46 @@ impl NatTraversal {
             && !self.interfaces.iter().any(public)
     }
 
+    /// A connection with this node is wanted, and dialling may not do: a hole is punched.
+    pub fn want(&mut self, now: Time, peer: NodeId, out: &mut Vec<Action>) {
+        if self.config.hole_punching {
+            self.punch(out, |puncher, out| puncher.want(now, peer, out));
+        }
+    }
+
+    /// A node that wants a hole punched has sent this, sealed and signed.
+    pub fn on_punch(
+        &mut self,
+        now: Time,
+        peer: NodeId,
+        message: PunchMessage,
+        out: &mut Vec<Action>,
+    ) {
+        if self.config.hole_punching {
+            self.punch(out, |puncher, out| puncher.on_message(now, peer, message, out));
+        }
+    }
+
+    /// A node is banned until then, and gets no answers; a time that is over lifts the ban.
+    pub fn on_banned(&mut self, now: Time, node: NodeId, until: Time) {
+        self.puncher.on_banned(now, node, until);
+    }
+
+    fn punch<T>(
+        &mut self,
+        out: &mut Vec<Action>,
+        input: impl FnOnce(&mut Puncher, &mut Vec<PunchAction>) -> T,
+    ) -> T {
+        let mut orders = Vec::new();
+        let result = input(&mut self.puncher, &mut orders);
+        out.extend(orders.into_iter().map(Action::Punch));
+        result
+    }
+
+    /// Something of what is known may have changed.
     fn announce(&mut self, out: &mut Vec<Action>) {
         let candidates = self.candidates();
+        self.puncher.set_own(self.own(&candidates));
         if candidates != self.announced {
             self.announced.clone_from(&candidates);
             out.push(Action::Announce(candidates));

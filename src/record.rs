@@ -74,6 +74,9 @@ impl Capabilities {
     pub const ROUTING: Capabilities = Capabilities(1 << 1);
     /// Keeps registrations of namespaces ([`crate::kademlia::ClaimPurpose::Rendezvous`]).
     pub const RENDEZVOUS: Capabilities = Capabilities(1 << 2);
+    /// Is behind a NAT that may let nobody in: whoever dials it does well to have it send too
+    /// ([`crate::nat::PunchMessage`]).
+    pub const BEHIND_NAT: Capabilities = Capabilities(1 << 3);
 
     /// Whether all of `other` is in this set.
     #[must_use]

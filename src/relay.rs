@@ -44,6 +44,7 @@ mod peer;
 mod peer_set;
 mod peers;
 mod pending;
+mod punching;
 mod receive;
 mod routed;
 mod slab;
@@ -66,6 +67,7 @@ use self::{
     peer::PeerState,
     peers::Peers,
     pending::Pending,
+    punching::Punching,
     table::{Limits, Table},
     tally::Drops,
 };
@@ -87,6 +89,7 @@ pub struct Relay {
     asks: Asks,
     lazy: Lazy,
     drops: Drops,
+    punching: Punching,
     /// Peers with credits to be taken.
     credited: Vec<PeerSlot>,
     routed_bytes: u64,
@@ -152,6 +155,7 @@ impl Relay {
             asks: Asks::default(),
             lazy: Lazy::default(),
             drops: Drops::default(),
+            punching: Punching::default(),
             credited: Vec::new(),
             routed_bytes: 0,
             next_round: None,

@@ -30,6 +30,8 @@ pub enum ToDiscovery {
     },
     /// A newer record of some node.
     Record(Box<VerifiedRecord>),
+    /// A node is being dialled of which no record is known.
+    Missing(NodeId),
     /// The node's own record was signed anew.
     OwnRecord(Box<SignedRecord>),
     /// Multicast DNS named a node of this network.

@@ -221,6 +221,9 @@ impl Discovery {
                 }
                 self.act(ctx, |actor, _, out| actor.machine.on_record(&record, out));
             }
+            ToDiscovery::Missing(node) => {
+                self.act(ctx, |actor, now, out| actor.machine.seek(now, node, out));
+            }
             ToDiscovery::OwnRecord(record) => self.machine.on_own_record(*record),
             ToDiscovery::Seeds(answers) => self.on_seeds(*answers),
             ToDiscovery::Lan { node, address } => {

@@ -3,7 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use actix::{Context, Handler, MessageResult, ResponseActFuture, StreamHandler, WrapFuture};
-use peerstage_core::manager::{Action, Direction};
+use peerstage_core::{
+    manager::{Action, Direction},
+    time::Time,
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -11,7 +14,7 @@ use super::{
     PeerQuery, PeerRow, RefreshRecord, SetValidators, Shutdown, Visit,
 };
 use crate::{
-    nat::OwnAddresses,
+    nat::{FromNat, Seen},
     peer::{Arrival, Arrivals, SessionEvent},
     scoring::BanChanged,
     shell::{fault_point, step},
@@ -124,12 +127,17 @@ impl Handler<RefreshRecord> for NetworkManager {
     }
 }
 
-impl Handler<OwnAddresses> for NetworkManager {
+impl Handler<FromNat> for NetworkManager {
     type Result = ();
 
-    fn handle(&mut self, OwnAddresses(candidates): OwnAddresses, ctx: &mut Context<Self>) {
-        fault_point("NetworkManager::OwnAddresses");
-        step(self, ctx, |actor, now, _| actor.take_own_addresses(now, &candidates));
+    fn handle(&mut self, message: FromNat, ctx: &mut Context<Self>) {
+        fault_point("NetworkManager::FromNat");
+        step(self, ctx, |actor, now, out| match message {
+            FromNat::OwnAddresses(candidates) => actor.take_own_addresses(now, &candidates),
+            FromNat::HolePunched { peer, address } => {
+                actor.machine.on_punched(now, peer, address, out);
+            }
+        });
     }
 }
 
@@ -154,6 +162,9 @@ impl Handler<BanChanged> for NetworkManager {
 
     fn handle(&mut self, BanChanged { peer, until }: BanChanged, ctx: &mut Context<Self>) {
         fault_point("NetworkManager::BanChanged");
+        // Whoever is banned gets no answer to its offers either.
+        let banned = vec![(peer, until.unwrap_or(Time::ZERO))];
+        let _ = self.links.seen.push_control(Seen::Banned(banned));
         step(self, ctx, |actor, now, out| match until {
             Some(until) => actor.machine.on_banned(now, peer, until, out),
             None => actor.machine.on_unbanned(now, &peer, out),

@@ -22,6 +22,7 @@ use peerstage_core::{
     kinds::Kind,
     manager::{Action, DialId, Direction, Established, LinkKind, Manager, SessionId, Target},
     messages::{ConnectionPurpose, Hello, PeersRequest},
+    nat::Told,
     reason::{CloseReason, Closure},
     record::{SignedRecord, VerifiedRecord},
     scoring::Fault,
@@ -57,6 +58,9 @@ const NAMED_MAX: usize = 4_096;
 /// Between two tellings of a record that has changed, ms. A guess: peers take one such message a
 /// second, and a machine that changes networks settles within seconds.
 const RECORD_GAP: Millis = 10_000;
+/// The same after the first record, which was signed before anything was found out, ms: STUN servers
+/// have answered by then, and whoever dials us needs to know that we are behind a NAT.
+const FIRST_RECORD_GAP: Millis = 1_000;
 
 /// Whom the manager talks to.
 pub(crate) struct ManagerLinks {
@@ -118,10 +122,12 @@ pub struct NetworkManager {
     dials: BTreeMap<DialId, (SessionId, LinkKind)>,
     next_session: u64,
     own: Arc<OwnNode>,
-    own_addresses: Vec<Address>,
+    /// What the record says of where we are.
+    told: Told,
     next_record: Time,
-    /// When the record was signed last.
+    /// When the record was signed last, and for how long it stays at least.
     last_record: Time,
+    record_gap: Millis,
     /// Bytes of connections that are gone.
     past_bytes: (u64, u64),
     /// Where the session was that ended last.
@@ -142,7 +148,7 @@ pub(crate) struct ManagerParts {
     pub(crate) bootstrap: Vec<NamedNode>,
     pub(crate) persistent: Vec<NamedNode>,
     pub(crate) own: Arc<OwnNode>,
-    pub(crate) own_addresses: Vec<Address>,
+    pub(crate) told: Told,
     pub(crate) clock: Clock,
     pub(crate) lifeline: Lifeline,
 }
@@ -158,6 +164,8 @@ impl NetworkManager {
         let restored = self.machine.book().entries().filter_map(|entry| entry.peer);
         let restored: Vec<NodeId> = restored.collect();
         self.tell_records(&restored);
+        let bans: Vec<(NodeId, Time)> = self.machine.bans().collect();
+        let _ = self.links.seen.push_control(Seen::Banned(bans));
         let (bootstrap, persistent) = self.start.take().unwrap_or_default();
         step(self, ctx, |actor, now, out| {
             actor.machine.on_start(now, &bootstrap, &persistent, out);
@@ -181,9 +189,10 @@ impl NetworkManager {
             dials: BTreeMap::new(),
             next_session: 0,
             own: parts.own,
-            own_addresses: parts.own_addresses,
+            told: parts.told,
             next_record,
             last_record,
+            record_gap: FIRST_RECORD_GAP,
             past_bytes: (0, 0),
             last_address: None,
             stopping: None,

@@ -132,6 +132,14 @@ impl NetworkManager {
         }
     }
 
+    fn ask_for_peers(&self, peer: &NodeId, count: u8) {
+        if let (Some(outbox), Ok(body)) =
+            (self.outbox_of(peer), codec::encode(&PeersRequest { count }))
+        {
+            outbox.push(peerstage_core::lanes::plain(Kind::PeersRequest, body));
+        }
+    }
+
     fn keep(&self, entry: Entry) {
         tell("keep", &self.links.store, Keep(vec![entry]));
     }
@@ -139,23 +147,25 @@ impl NetworkManager {
     /// Strangers should try these addresses from now on. Told at most every few seconds, however
     /// often they change.
     pub(super) fn take_own_addresses(&mut self, now: Time, candidates: &[Candidate]) {
-        let addresses: Vec<Address> = candidates.iter().map(|own| own.address).collect();
-        if addresses == self.own_addresses {
+        let mut told = Told::of(candidates, |address| self.machine.book().is_usable(*address));
+        told.behind_nat &= self.machine.punches();
+        if told == self.told {
             return;
         }
-        self.event(What::AddressesTold { addresses: addresses.clone() });
+        if told.addresses != self.told.addresses {
+            self.event(What::AddressesTold { addresses: told.addresses.clone() });
+        }
         for own in candidates.iter().filter(|own| own.origin.is_certain()) {
             self.machine.on_listening(now, own.address);
         }
-        self.own_addresses = addresses;
-        self.next_record = now.max(self.last_record.plus(RECORD_GAP));
+        self.told = told;
+        self.next_record = now.max(self.last_record.plus(self.record_gap));
     }
 
     pub(super) fn refresh_record(&mut self, now: Time) {
-        self.last_record = now;
+        (self.last_record, self.record_gap) = (now, RECORD_GAP);
         self.next_record = now.plus(RECORD_REFRESH);
-        let addresses = self.own_addresses.iter().copied();
-        let record = match self.own.sign_record(self.clock.wall(), addresses) {
+        let record = match self.own.sign_record(self.clock.wall(), &self.told) {
             Ok(record) => ToDiscovery::OwnRecord(Box::new(record)),
             Err(error) => return tracing::error!(%error, "our own record can't be signed"),
         };
@@ -252,6 +262,8 @@ impl Shell for NetworkManager {
                 }
                 self.opening.dial((attempt, link), session, candidates, expected, wanted);
             }
+            // A full queue drops it: the next dial orders it again.
+            Action::Punch { peer } => drop(self.links.seen.push(Seen::Wanted(peer))),
             Action::CancelDial { attempt, reason } => self.cancel_dial(attempt, reason),
             // The socket is at hand where the attempt is made known: see the accepted stream.
             Action::Accept { .. } => {}
@@ -277,12 +289,9 @@ impl Shell for NetworkManager {
                 }
             }
             Action::DialFailed { .. } => {}
-            Action::RequestPeers { peer, count } => {
-                if let (Some(outbox), Ok(body)) =
-                    (self.outbox_of(&peer), codec::encode(&PeersRequest { count }))
-                {
-                    outbox.push(peerstage_core::lanes::plain(Kind::PeersRequest, body));
-                }
+            Action::RequestPeers { peer, count } => self.ask_for_peers(&peer, count),
+            Action::SeekRecord { peer } => {
+                let _ = self.opening.links.discovery.push_control(ToDiscovery::Missing(peer));
             }
             Action::SendPeers { peer, records } => {
                 if let Some(outbox) = self.outbox_of(&peer) {

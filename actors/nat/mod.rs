@@ -23,14 +23,17 @@ use quinn::AsyncUdpSocket;
 
 use crate::{
     clock::Clock,
+    relay::Order,
     shell::{
-        Lifeline, Queue, QueueStream, Shell, Timer, clock_and_timer, core_actor, fault_point, step,
-        tell,
+        Intake, Lifeline, Queue, QueueStream, Shell, Timer, clock_and_timer, core_actor,
+        fault_point, step, tell,
     },
     transport::quic::{Datagram, SharedSocket},
 };
 
-pub use messages::{GiveBack, OwnAddresses, ReachabilityQuery, Seen};
+mod punching;
+
+pub use messages::{FromNat, GiveBack, ReachabilityQuery, Seen};
 pub(crate) use router::{Router, interfaces, place};
 
 /// Between two looks at the names of the STUN servers: their addresses change seldom.
@@ -46,6 +49,21 @@ pub(crate) struct Outside {
     pub(crate) sockets: Vec<Arc<SharedSocket>>,
     /// The servers of the configuration.
     pub(crate) servers: Vec<StunServer>,
+}
+
+/// Whom the NatTraversal talks to.
+pub(crate) struct NatLinks {
+    pub(crate) manager: Recipient<FromNat>,
+    /// To other nodes, sealed, by way of common peers.
+    pub(crate) orders: Intake<Order>,
+}
+
+/// The queues into the NatTraversal.
+pub(crate) struct NatInputs {
+    /// From the manager.
+    pub(crate) seen: QueueStream<Seen>,
+    /// From the relay.
+    pub(crate) punches: QueueStream<Seen>,
 }
 
 /// What a task outside has found.
@@ -65,9 +83,9 @@ pub struct NatTraversal {
     router: Router,
     /// The STUN servers' addresses, name by name.
     servers: Vec<Vec<SocketAddr>>,
-    seen: Option<QueueStream<Seen>>,
+    inputs: Option<NatInputs>,
     found: (Queue<Found>, Option<QueueStream<Found>>),
-    manager: Recipient<OwnAddresses>,
+    links: NatLinks,
     timer: Timer,
     clock: Clock,
     lifeline: Lifeline,
@@ -77,8 +95,8 @@ impl NatTraversal {
     pub(crate) fn new(
         machine: Machine,
         outside: Option<Outside>,
-        seen: QueueStream<Seen>,
-        manager: Recipient<OwnAddresses>,
+        inputs: NatInputs,
+        links: NatLinks,
         clock: Clock,
         lifeline: Lifeline,
     ) -> Self {
@@ -88,9 +106,9 @@ impl NatTraversal {
             outside,
             router: Router::default(),
             servers: Vec::new(),
-            seen: Some(seen),
+            inputs: Some(inputs),
             found: (found, Some(found_in)),
-            manager,
+            links,
             timer: Timer::default(),
             clock,
             lifeline,
@@ -98,8 +116,9 @@ impl NatTraversal {
     }
 
     fn begin(&mut self, ctx: &mut Context<Self>) {
-        if let Some(seen) = self.seen.take() {
-            ctx.add_stream(seen);
+        if let Some(inputs) = self.inputs.take() {
+            ctx.add_stream(inputs.seen);
+            ctx.add_stream(inputs.punches);
         }
         if let Some(found) = self.found.1.take() {
             ctx.add_stream(found);
@@ -150,16 +169,21 @@ impl NatTraversal {
         step(self, ctx, |actor, now, out| actor.machine.set_stun_servers(now, &servers, out));
     }
 
-    /// Sends from the port of the server's family.
-    fn ask(&self, server: SocketAddr, request: [u8; 20]) {
+    /// The port of an address's family; a socket of IPv6 takes no packets of IPv4.
+    fn socket_for(&self, to: SocketAddr) -> Option<&Arc<SharedSocket>> {
         let mut sockets = self.outside.iter().flat_map(|outside| &outside.sockets);
         let fits = |socket: &&Arc<SharedSocket>| {
-            socket.local_addr().is_ok_and(|local| local.is_ipv4() == server.is_ipv4())
+            socket.local_addr().is_ok_and(|local| local.is_ipv4() == to.is_ipv4())
         };
-        let Some(socket) = sockets.find(fits).cloned() else { return };
+        sockets.find(fits)
+    }
+
+    /// Sends from the port of the server's family.
+    fn send(&self, to: SocketAddr, datagram: [u8; 20]) {
+        let Some(socket) = self.socket_for(to).cloned() else { return };
         actix_rt::spawn(async move {
-            if let Err(error) = socket.send(server, &request).await {
-                tracing::debug!(%server, %error, "a STUN request could not be sent");
+            if let Err(error) = socket.send(to, &datagram).await {
+                tracing::debug!(%to, %error, "a STUN request could not be sent");
             }
         });
     }
@@ -203,12 +227,13 @@ impl Shell for NatTraversal {
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {
             Action::Announce(candidates) => {
-                if !tell("own_addresses", &self.manager, OwnAddresses(candidates)) {
+                if !tell("from_nat", &self.links.manager, FromNat::OwnAddresses(candidates)) {
                     self.machine.on_unheard();
                 }
             }
             _ if self.outside.is_none() => {}
-            Action::Ask { server, request } => self.ask(server, request),
+            Action::Ask { server, request } => self.send(server, request),
+            Action::Punch(action) => self.perform_punch(action),
             Action::LookAtInterfaces => self.find(async {
                 let looked = tokio::task::spawn_blocking(router::interfaces).await;
                 Found::Interfaces(looked.unwrap_or_default())
@@ -270,7 +295,14 @@ impl StreamHandler<Vec<Seen>> for NatTraversal {
                 Seen::At { peer, remote, outbound, observed } => {
                     actor.machine.on_peer(now, (peer, remote, outbound), observed, out);
                 }
+                Seen::Wanted(peer) => actor.machine.want(now, peer, out),
                 Seen::Dialled(address) => actor.machine.on_dialled(now, &address),
+                Seen::Punch { peer, body } => actor.on_punch(now, peer, &body, out),
+                Seen::Banned(nodes) => {
+                    for (node, until) in nodes {
+                        actor.machine.on_banned(now, node, until);
+                    }
+                }
                 Seen::Gone(peer) => actor.machine.on_peer_gone(now, &peer, out),
             });
         }

@@ -169,7 +169,7 @@ impl Router {
         let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
         let returned = held.into_iter().map(|(_, held)| async move {
             match held {
-                Held::Leased(mapping) => mapping.try_drop().await.is_ok(),
+                Held::Leased(mapping) => give_back(*mapping).await,
                 Held::Upnp(Device { gateway, protocol, external, .. }) => {
                     gateway.remove_port(protocol, external.port()).await.is_ok()
                 }
@@ -198,6 +198,16 @@ pub(crate) fn interfaces() -> Vec<IpAddr> {
     ips.sort();
     ips.dedup();
     ips
+}
+
+/// Gives a mapping back by both protocols: all were asked at once, and a router that knows both
+/// keeps the one that came last, whichever answered first.
+async fn give_back(mapping: PortMapping) -> bool {
+    let (gateway, protocol) = (mapping.gateway(), mapping.protocol());
+    let port = Some(mapping.internal_port());
+    let older = natpmp::try_drop_mapping(gateway, protocol, port, Some(TRIES));
+    let (first, second) = tokio::join!(mapping.try_drop(), older);
+    first.is_ok() || second.is_ok()
 }
 
 type Outcome = Result<(Granted, Held), String>;
@@ -323,7 +333,8 @@ mod tests {
     async fn router(socket: UdpSocket) -> usize {
         let mut returned = 0;
         let mut request = [0; 64];
-        while returned == 0 {
+        // By either way of giving it back.
+        while returned < 2 {
             let (length, from) = socket.recv_from(&mut request).await.unwrap();
             let epoch = 7u32.to_be_bytes();
             let answer = match &request[..length] {
@@ -356,7 +367,7 @@ mod tests {
         assert_eq!(granted.external, "203.0.113.9:40000".parse().unwrap());
         assert_eq!((granted.method, granted.life), (Method::NatPmp, 3_600_000));
         router.unmap().await;
-        assert_eq!(running.await.unwrap(), 1);
+        assert_eq!(running.await.unwrap(), 2);
     }
 
     #[test]

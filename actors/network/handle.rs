@@ -165,9 +165,12 @@ impl Network {
         topic: Topic,
         body: Bytes,
     ) -> Result<Delivery, SendError> {
+        if topic == Topic::PUNCH {
+            return Err(SendError::WrongKind(kind));
+        }
         let (answer, answered) = oneshot::channel();
         let bytes = body.len();
-        let order = Order { to, kind, topic, body, answer };
+        let order = Order { to, sealed_to: None, kind, topic, body, answer };
         self.core.orders.send(bytes, order).await.ok_or(SendError::Stopped)?;
         answered.await.unwrap_or(Err(SendError::Stopped))
     }

@@ -9,6 +9,7 @@ use peerstage_core::{
     config::Config,
     kademlia::{Action, Kademlia},
     manager::{Manager, ManagerIdentity},
+    nat::Told,
     record::SignedRecord,
     relay::Relay,
     requests::Requests,
@@ -32,7 +33,7 @@ use crate::{
     clock::Clock,
     discovery::{Discovery, DiscoveryLinks, ToDiscovery},
     manager::{Accepted, NetworkManager},
-    nat::NatTraversal,
+    nat::{NatInputs, NatTraversal, Seen},
     own::OwnNode,
     peer::{Arrivals, Directory, FromPeer},
     peer_store::{Entry, Keep, PeerStore, Restored, restore},
@@ -54,6 +55,9 @@ const ARRIVALS: usize = 262_144;
 const DISCOVERY: usize = 16_384;
 /// Comings and goings that may wait for the NatTraversal: control, two for each session.
 const SEEN: usize = 4_096;
+/// Messages about holes to be punched that may wait for it: a second's worth of several carriers.
+const PUNCHES: usize = 64;
+
 /// Everything a node is made of, resolved.
 pub(crate) struct RootParts {
     pub(crate) config: Config,
@@ -77,7 +81,8 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let listening: Vec<Address> = listeners.iter().map(|listener| listener.local()).collect();
     let own = Arc::new(parts.own);
     let own_addresses = announced(&parts.config, &listening);
-    let own_record = own.sign_record(parts.clock.wall(), own_addresses.iter().copied())?;
+    let told = settings::told_at_start(&parts.config, own_addresses.clone());
+    let own_record = own.sign_record(parts.clock.wall(), &told)?;
     let restored = restore(&*parts.backend)?;
     let (observations, observations_in) = Queue::new("observations", OBSERVATIONS);
     let (verdicts, verdicts_in) = Queue::new("verdicts", JUDGE_QUEUE);
@@ -104,7 +109,9 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let store = stage.store(parts.backend, parts.inline)?;
     let (blockchain, to_blockchain) = stage.blockchain(parts.blockchain, direct_in);
     let (to_consensus, consensus_in) = Queue::new("consensus", JUDGE_QUEUE);
-    let (relay, gossip) = stage.relay((to_blockchain, to_consensus), verdicts_in, orders_in);
+    let (punches, punches_in) = Queue::new("punches", PUNCHES);
+    let bridges = (to_blockchain, to_consensus);
+    let (relay, gossip) = stage.relay(bridges, punches, verdicts_in, orders_in);
     let consensus = stage.consensus(parts.consensus, consensus_in, &relay);
     let (requests, questions) = stage.requests(parts.servers, asks_in);
 
@@ -112,17 +119,14 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let peers = Peers { relay: relay.clone(), requests: requests.clone(), store: store.clone() };
     let as_map = as_map(&stage.config)?;
     let (machine, scoring) = stage.machines(&listening, &own_addresses, &restored, as_map)?;
-    if restored.book_salt.is_none() {
-        let salt = Entry::BookSalt(machine.book().salt());
-        tell("keep", &store.clone().recipient(), Keep(vec![salt]));
-    }
-    let told = (own_addresses, own_record, listening.as_slice());
+    keep_salt(&machine, &restored, &store);
+    let told = (told, own_record, listening.as_slice());
+    let inputs = (gossip, questions, punches_in, orders.clone());
     let (manager, accepted, discovery, nat) =
-        stage.outward(machine, &peers, (gossip, questions), parts.transports, told, &restored);
+        stage.outward(machine, &peers, inputs, parts.transports, told, &restored);
     let scoring = stage.scoring(scoring, &peers, &manager, observations_in, restored);
     let retries = stage.seed();
     let acceptors = background(&stage.config, listeners, &accepted, &manager, retries);
-    let monitoring = stage.monitoring.clone();
     let actors = Actors {
         relay,
         requests,
@@ -133,7 +137,7 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
         store,
         blockchain,
         consensus,
-        monitoring,
+        monitoring: stage.monitoring.clone(),
     };
     let mut core = stage.finish(actors, listening, from_peers, (orders, asks), acceptors);
     // A simulated node shares its thread with all others: it hangs only if the world does.
@@ -142,6 +146,17 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     }
     Ok(core)
 }
+
+/// The salt of a new address book outlives the node.
+fn keep_salt(machine: &Manager, restored: &Restored, store: &Addr<PeerStore>) {
+    if restored.book_salt.is_none() {
+        let salt = Entry::BookSalt(machine.book().salt());
+        tell("keep", &store.clone().recipient(), Keep(vec![salt]));
+    }
+}
+
+/// What the relay and the requests hear, what the NatTraversal hears of punches, and the relay's orders.
+type Inputs = (Queue<FromPeer>, Queue<FromPeer>, QueueStream<Seen>, Intake<Order>);
 
 /// What discovery found of no use in the store.
 fn forgotten(action: Action) -> Option<Entry> {
@@ -158,19 +173,20 @@ impl Stage {
         &mut self,
         machine: Manager,
         peers: &Peers,
-        (gossip, questions): (Queue<FromPeer>, Queue<FromPeer>),
+        (gossip, questions, punches, orders): Inputs,
         transports: Transports,
-        (own_addresses, own_record, listening): (Vec<Address>, SignedRecord, &[Address]),
+        (told, own_record, listening): (Told, SignedRecord, &[Address]),
         restored: &Restored,
     ) -> (Addr<NetworkManager>, Queue<Accepted>, Addr<Discovery>, Addr<NatTraversal>) {
         let (lookups, lookups_in) = Queue::new("discovery", DISCOVERY);
         let (seen, seen_in) = Queue::new("seen", SEEN);
         let outside = outside(&self.config, &transports);
         let queues = (gossip, questions, lookups.clone(), seen);
-        let (manager, accepted) = self.manager(machine, peers, queues, transports, own_addresses);
+        let (manager, accepted) = self.manager(machine, peers, queues, transports, told);
         let (lookups, told) = ((lookups, lookups_in), (own_record, listening));
         let discovery = self.discovery(&manager, peers, lookups, told, restored);
-        let nat = self.nat(listening, outside, seen_in, &manager);
+        let inputs = NatInputs { seen: seen_in, punches };
+        let nat = self.nat(listening, outside, inputs, &manager, orders);
         (manager, accepted, discovery, nat)
     }
 
@@ -212,6 +228,7 @@ impl Stage {
     fn relay(
         &mut self,
         (blockchain, consensus): (Queue<Judge>, Queue<Judge>),
+        punches: Queue<Seen>,
         verdicts: QueueStream<Judged>,
         orders: QueueStream<Ordered<Order>>,
     ) -> (Addr<MessageRelay>, Queue<FromPeer>) {
@@ -228,6 +245,7 @@ impl Stage {
             events: self.events(),
             subscribers: self.subscribers.clone(),
             directory: self.directory.clone(),
+            punches,
         };
         let verified = Queue::new("verified", JUDGE_QUEUE);
         let inputs = RelayInputs { arrivals, orders, verdicts, verified };

@@ -1,6 +1,7 @@
 //! From the configuration to the machines' settings.
 
 use peerstage_core::{
+    address::{Address, TransportKind},
     book::BookLimits,
     config::{Config, PostQuantum, UplinkKind},
     handshake::PqPolicy,
@@ -8,6 +9,7 @@ use peerstage_core::{
     kinds::{KINDS, Kind},
     manager::ManagerConfig,
     messages::Pace,
+    nat::Told,
     record::{Uplink, UplinkClass},
     relay::{EagerConfig, GossipConfig, PendingConfig, RelayConfig, RoutedConfig},
     requests::RequestConfig,
@@ -16,6 +18,18 @@ use peerstage_core::{
 
 fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Whether this node can punch holes: they are made for QUIC.
+pub(super) fn punches(config: &Config) -> bool {
+    config.nat.hole_punching && config.network.transports.contains(&TransportKind::Quic)
+}
+
+/// What the first record says.
+pub(super) fn told_at_start(config: &Config, addresses: Vec<Address>) -> Told {
+    let mut told = Told::at_start(addresses);
+    told.behind_nat &= punches(config);
+    told
 }
 
 pub(super) fn manager(config: &Config, is_validator: bool) -> ManagerConfig {
@@ -36,6 +50,7 @@ pub(super) fn manager(config: &Config, is_validator: bool) -> ManagerConfig {
         }),
         anchors: count(network.anchors),
         feeler_interval: network.feeler_interval.as_millis(),
+        hole_punching: punches(config),
         // The overlay is among validators; to all others a validator is a peer like any.
         validator_slots: if is_validator { count(network.validator_slots) } else { 0 },
         max_outbound_per_group: count(network.max_outbound_per_group),

@@ -10,7 +10,7 @@ use peerstage_core::{
     handshake::HandshakeConfig,
     kinds::KINDS,
     manager::Manager,
-    nat::{self, NatConfig},
+    nat::{self, NatConfig, Told},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -27,14 +27,14 @@ use crate::{
     discovery::ToDiscovery,
     events::Event,
     manager::{Accepted, ManagerInputs, ManagerLinks, ManagerParts, NetworkManager, Opening},
-    nat::{NatTraversal, Outside, Seen},
+    nat::{NatInputs, NatLinks, NatTraversal, Outside, Seen},
     own::OwnNode,
     peer::{Arrivals, ByteLimits, Directory, FromPeer, PeerLinks, PeerTiming, SessionEvent},
     peer_store::PeerStore,
     relay::{MessageRelay, Order},
     requests::{Ask, RequestDesk},
     scoring::Observation,
-    shell::{Fatal, Intake, Placement, Pulse, Queue, QueueStream, Workers},
+    shell::{Fatal, Intake, Placement, Pulse, Queue, Workers},
 };
 
 /// Peer exchange messages that may wait; peers send one a second.
@@ -142,7 +142,7 @@ impl Stage {
         peers: &Peers,
         (gossip, requests, discovery, seen): ToActors,
         transports: Transports,
-        own_addresses: Vec<Address>,
+        told: Told,
     ) -> (Addr<NetworkManager>, Queue<Accepted>) {
         let (exchange, exchange_in) = Queue::new("exchange", EXCHANGE);
         let (sessions, sessions_in) = Queue::<SessionEvent>::new("sessions", SESSIONS);
@@ -178,7 +178,7 @@ impl Stage {
             bootstrap: targets(&self.config.network.bootstrap, &kinds),
             persistent: targets(&self.config.network.persistent_peers, &kinds),
             own: Arc::clone(&self.own),
-            own_addresses,
+            told,
             clock: self.clock.clone(),
             lifeline: self.fatal.lifeline("manager"),
         });
@@ -190,21 +190,25 @@ impl Stage {
         &mut self,
         listening: &[Address],
         outside: Option<Outside>,
-        seen: QueueStream<Seen>,
+        inputs: NatInputs,
         manager: &Addr<NetworkManager>,
+        orders: Intake<Order>,
     ) -> Addr<NatTraversal> {
         let network = &self.config.network;
         let external = network.external_addresses.iter();
         let config = NatConfig {
+            node: self.own.id(),
             listening: listening.to_vec(),
             external: external.flat_map(|place| place.addresses(&network.transports)).collect(),
             allow_private: network.allow_private_addresses,
             port_mapping: self.config.nat.port_mapping,
+            hole_punching: settings::punches(&self.config),
+            noise_key: self.own.noise_key(),
         };
         let machine = nat::NatTraversal::new(config, self.seed());
-        let manager = manager.clone().recipient();
+        let links = NatLinks { manager: manager.clone().recipient(), orders };
         let (clock, lifeline) = (self.clock.clone(), self.fatal.lifeline("nat"));
-        NatTraversal::new(machine, outside, seen, manager, clock, lifeline).start()
+        NatTraversal::new(machine, outside, inputs, links, clock, lifeline).start()
     }
 
     /// Everything is started: what the handles share.

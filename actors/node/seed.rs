@@ -8,6 +8,7 @@ use peerstage_core::{
     config::Config,
     identity::Keypair,
     messages::Pace,
+    nat::Told,
     record::{Capabilities, Roles},
 };
 
@@ -40,6 +41,6 @@ pub(super) fn zone_line(
     let roles = Roles::FULL.with(Roles::BOOTSTRAP);
     let able = (Capabilities::HYBRID, Default::default());
     let own = OwnNode::new(keypair, None, config.network_id(), about, roles, able, Pace::default());
-    let record = own.sign_record(Clock::system().wall(), addresses)?;
+    let record = own.sign_record(Clock::system().wall(), &Told::at_start(addresses))?;
     Ok((bootstrap::zone_line(name, &record, TTL_S), bootstrap::txt_of(&record)))
 }

@@ -13,6 +13,7 @@ use peerstage_core::{
     lanes::{Lanes, plain},
     manager::LinkKind,
     messages::{Disconnect, Pace},
+    nat::Told,
     reason::CloseReason,
     record::{Capabilities, Roles},
     time::Time,
@@ -105,7 +106,7 @@ fn hello(keypair: Keypair, network: NetworkId, hash: &[u8; 32], node: Address) -
     let about = ("hostile".to_owned(), BTreeMap::new());
     let able = (Capabilities::HYBRID, Default::default());
     let own = OwnNode::new(keypair, None, network, about, Roles::FULL, able, pace);
-    own.sign_record(Clock::system().wall(), []).unwrap();
+    own.sign_record(Clock::system().wall(), &Told::default()).unwrap();
     framed(Kind::Hello, codec::encode(&own.hello(hash, node, LinkKind::Full)).unwrap())
 }
 

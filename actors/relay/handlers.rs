@@ -63,10 +63,11 @@ impl StreamHandler<Vec<Ordered<Order>>> for MessageRelay {
     fn handle(&mut self, orders: Vec<Ordered<Order>>, ctx: &mut Context<Self>) {
         fault_point("MessageRelay::Vec<Ordered<Order>>");
         for Ordered { order, .. } in orders {
-            let Order { to, kind, topic, body, answer } = order;
-            let delivery = self.order(ctx, |machine, now, out| match to {
-                Some(to) => machine.send_to(now, to, kind, topic, body, out),
-                None => machine.broadcast(now, kind, topic, body, out),
+            let Order { to, sealed_to, kind, topic, body, answer } = order;
+            let delivery = self.order(ctx, |machine, now, out| match (to, sealed_to) {
+                (Some(to), Some(key)) => machine.send_sealed(now, (to, key), topic, &body, out),
+                (Some(to), None) => machine.send_to(now, to, kind, topic, body, out),
+                (None, _) => machine.broadcast(now, kind, topic, body, out),
             });
             // Whoever does not wait for the answer needs none.
             let _ = answer.send(delivery);

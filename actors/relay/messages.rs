@@ -32,6 +32,8 @@ pub struct Broadcast {
 pub struct Order {
     /// To one node, or to all.
     pub to: Option<NodeId>,
+    /// The key that it is sealed to, for one node alone, where that is not the one of a record.
+    pub sealed_to: Option<[u8; 32]>,
     /// Its kind.
     pub kind: Kind,
     /// Its topic, for custom messages.

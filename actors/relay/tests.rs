@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{
     bridge::MonitoringBridge,
+    peer::{Directory, FromPeer},
     shell::{Fatal, Intake},
 };
 
@@ -47,6 +48,7 @@ impl Scene {
             events: monitoring.start().recipient(),
             subscribers,
             directory: Directory::default(),
+            punches: Queue::new("punches", 8).0,
         };
         let inputs = RelayInputs {
             arrivals: arrivals_in,
@@ -95,12 +97,22 @@ impl Scene {
     }
 
     async fn order(&self, to: Option<u8>, kind: Kind, body: &'static [u8]) -> Delivery {
+        self.sealed_order(to, None, kind, body).await.unwrap()
+    }
+
+    async fn sealed_order(
+        &self,
+        to: Option<u8>,
+        sealed_to: Option<[u8; 32]>,
+        kind: Kind,
+        body: &'static [u8],
+    ) -> Result<Delivery, SendError> {
         self.heard().await;
         let (answer, answered) = oneshot::channel();
         let (to, body) = (to.map(node), Bytes::from_static(body));
-        let order = Order { to, kind, topic: Topic(0), body, answer };
+        let order = Order { to, sealed_to, kind, topic: Topic(0), body, answer };
         self.orders.send(1, order).await.unwrap();
-        answered.await.unwrap().unwrap()
+        answered.await.unwrap()
     }
 }
 
@@ -192,5 +204,17 @@ fn a_sealed_message_counts_once_for_its_receiver() {
         assert_eq!(scene.order(Some(50), Kind::Custom, b"b").await, told(1, 0, 0));
         carriers.iter().for_each(|carrier| fill(carrier, Kind::Routed));
         assert_eq!(scene.order(Some(50), Kind::Custom, b"c").await, told(0, 0, 1));
+    });
+}
+
+/// A key that came in a message serves the answer to it, and nothing else.
+#[test]
+fn a_given_key_is_not_kept() {
+    run(async {
+        let scene = Scene::new();
+        let _carrier = scene.up(1, 1);
+        let to = async |key| scene.sealed_order(Some(50), key, Kind::Custom, b"a").await;
+        assert_eq!(to(Some(noise_key(50))).await.unwrap(), told(1, 0, 0));
+        assert!(matches!(to(None).await, Err(SendError::NoRoute)));
     });
 }

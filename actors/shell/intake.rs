@@ -24,6 +24,12 @@ pub struct Intake<T> {
     room: Arc<Semaphore>,
 }
 
+impl<T> Clone for Intake<T> {
+    fn clone(&self) -> Self {
+        Intake { queue: self.queue.clone(), room: Arc::clone(&self.room) }
+    }
+}
+
 impl<T> Intake<T> {
     /// An intake; `name` labels its counters.
     #[must_use]

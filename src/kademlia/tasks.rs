@@ -7,6 +7,8 @@ use super::{asking::Owner, *};
 const VALUE_COPIES: usize = 5;
 /// Claims that one task gathers at most; a lookup asks 160 nodes for 12 each.
 const FOUND_MAX: usize = 512;
+/// Records of dialled nodes that are looked for at once, beside 64 lookups of the application.
+const SOUGHT_MAX: usize = 8;
 /// Rendezvous points that a registration goes to, and that are asked for registrations.
 const POINTS_TOLD: usize = 3;
 const POINTS_ASKED: usize = 5;
@@ -83,6 +85,19 @@ impl Kademlia {
             }
         };
         Ok(self.begin(now, goal, true, out))
+    }
+
+    /// Looks for the record of a node that is being dialled, beside what the application wants;
+    /// what is found is learnt as every record is. Nothing is begun if it is looked for already, or
+    /// eight others are.
+    pub fn seek(&mut self, now: Time, node: NodeId, out: &mut Vec<Action>) {
+        let sought = |task: &&Task| matches!(task.goal, Goal::Node(_));
+        let same =
+            self.tasks.values().any(|task| matches!(task.goal, Goal::Node(at) if at == node));
+        let own = self.tasks.values().filter(|task| !task.wished).filter(sought).count();
+        if self.config.enabled && node != self.own && !same && own < SOUGHT_MAX {
+            self.begin(now, Goal::Node(node), false, out);
+        }
     }
 
     pub(super) fn begin_walk(&mut self, now: Time, target: Point, out: &mut Vec<Action>) {

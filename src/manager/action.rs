@@ -157,6 +157,12 @@ pub enum Action {
         /// Who must answer, if it is known.
         expected: Option<NodeId>,
     },
+    /// A node that is being dialled is behind a NAT: a hole is to be punched, and
+    /// `on_punched` called where that has worked.
+    Punch {
+        /// The node.
+        peer: NodeId,
+    },
     /// A visit is there: questions may pass.
     VisitUp {
         /// Who.
@@ -244,6 +250,11 @@ pub enum Action {
         peer: NodeId,
         /// How many.
         count: u8,
+    },
+    /// Have discovery look for the record of a node that is being dialled.
+    SeekRecord {
+        /// Whose.
+        peer: NodeId,
     },
     /// Answer a peer with records.
     SendPeers {

@@ -124,10 +124,12 @@ impl Manager {
         }
         // Of the node's addresses that were tried together, the one that answered.
         let address = answered;
-        if attempt.purpose == DialPurpose::Bootstrap || attempt.purpose == DialPurpose::Persistent {
+        let named = matches!(attempt.purpose, DialPurpose::Bootstrap | DialPurpose::Persistent);
+        // Nobody but us gets in by a hole, and we won't the next time.
+        if named && !attempt.punched {
             self.book.add_address(now, address, Some(peer), Source::Operator);
         }
-        self.dialler.on_target(&self.config, &mut self.rng, now, &attempt.address, Some(peer));
+        self.dialler.on_target(&self.config, &mut self.rng, now, &attempt.listed, Some(peer));
         if attempt.purpose == DialPurpose::Visit {
             self.book.on_visited(now, &address, peer);
         } else {
@@ -306,8 +308,13 @@ impl Manager {
         failure: DialFailure,
         out: &mut Vec<Action>,
     ) {
-        let Attempt { address, expected, .. } = *attempt;
-        self.dialler.on_target(&self.config, &mut self.rng, now, &address, None);
+        let Attempt { address, listed, punched, expected, .. } = *attempt;
+        // The other of two ways through one hole has got there, or may still.
+        let is_reached = |peer| self.dialler.is_expected(&peer) || self.peers.contains(&peer);
+        if punched && expected.is_some_and(is_reached) {
+            return out.push(Action::DialFailed { address, expected, failure });
+        }
+        self.dialler.on_target(&self.config, &mut self.rng, now, &listed, None);
         if let Some(peer) = expected.filter(|_| attempt.purpose == DialPurpose::Anchor) {
             self.after_anchor(&peer, &failure);
         }
@@ -316,11 +323,13 @@ impl Manager {
             // Our own trouble says nothing about the address (attack row 25).
             DialFailure::Local => {}
             _ => {
-                let failures = self.book.get(&address).map_or(0, |entry| entry.failures);
+                let failures = self.book.get(&listed).map_or(0, |entry| entry.failures);
                 let wait = super::dialler::backoff(&self.config, &mut self.rng, failures);
                 let online = self.peers.len() > 0;
-                self.book.on_failure(now, &address, now.plus(wait), online);
-                if let DialFailure::UnexpectedIdentity(peer) = failure {
+                self.book.on_failure(now, &listed, now.plus(wait), online);
+                if let DialFailure::UnexpectedIdentity(peer) = failure
+                    && !punched
+                {
                     self.book.correct_peer(&address, peer);
                 }
             }

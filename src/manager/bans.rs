@@ -67,6 +67,10 @@ impl Bans {
         over.iter().for_each(|peer| self.remove(peer));
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = (NodeId, Time)> {
+        self.peers.iter().map(|(peer, ban)| (*peer, ban.until))
+    }
+
     pub(super) fn has_peer(&self, now: Time, peer: &NodeId) -> bool {
         self.peers.get(peer).is_some_and(|ban| ban.until > now)
     }

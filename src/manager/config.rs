@@ -42,6 +42,14 @@ pub const DIAL_SPACING: Millis = 1_000;
 /// The least time between two attempts at an IP where no node has ever answered, ms: a victim
 /// whose address was put in a record gets at most one SYN a minute (attack row 18).
 pub const STRANGER_SPACING: Millis = 60_000;
+/// Ways through one hole that are tried at once, as a NAT may show two ports; and dials of holes at one
+/// IP in [`STRANGER_SPACING`], as whoever has holes punched can name anybody's IP.
+pub const WAYS_MAX: usize = 2;
+/// How long after a hole was ordered it is still wanted for what the dial was for that it was ordered
+/// beside, ms: three rounds of a punch.
+pub const PUNCH_WANTED_FOR: Millis = 15_000;
+/// Holes that are ordered at once and remembered.
+pub const PUNCHES_MAX: usize = 8;
 /// Recent attempts that are remembered to keep the spacing; when full, no stranger is dialled.
 pub const RECENT_DIALS_MAX: usize = 4_096;
 /// Attempts at once and then per 1000 s, all together: a book of dead addresses is not walked
@@ -75,6 +83,8 @@ pub struct ManagerConfig {
     /// How often an address is dialled only to see whether somebody answers (Bitcoin: 2 min);
     /// 0: never.
     pub feeler_interval: Millis,
+    /// Whether holes are punched to nodes behind NATs that are dialled.
+    pub hole_punching: bool,
     /// Slots that only proven validators of the set can have.
     pub validator_slots: usize,
     /// Outbound peers in one network group, /16 or /32 (Bitcoin: 1; attack row 20: 2).
@@ -130,6 +140,7 @@ impl Default for ManagerConfig {
             blocks_only_outbound: 2,
             anchors: 2,
             feeler_interval: 120_000,
+            hole_punching: true,
             validator_slots: 64,
             max_outbound_per_group: 2,
             max_inbound_per_group: 8,

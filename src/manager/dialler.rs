@@ -7,8 +7,8 @@ use rand::{Rng, RngExt};
 use super::{
     DialId, LinkKind, ManagerConfig,
     config::{
-        DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, FOUND_MAX, RECENT_DIALS_MAX, STRANGER_SPACING,
-        TARGETS_MAX,
+        DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, FOUND_MAX, PUNCH_WANTED_FOR, PUNCHES_MAX,
+        RECENT_DIALS_MAX, STRANGER_SPACING, TARGETS_MAX, WAYS_MAX,
     },
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(super) struct Target {
     pub(super) met: Option<NodeId>,
     /// What the configuration names it for; `None` for one that was named while the node ran.
     configured: Option<DialPurpose>,
-    failures: u32,
+    pub(super) failures: u32,
     pub(super) next: Time,
 }
 
@@ -76,6 +76,11 @@ impl Target {
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) address: Address,
+    /// What the operator's list and the book call the place: the address itself, but for a hole
+    /// that was punched, which is there for this attempt and never again.
+    pub(super) listed: Address,
+    /// Whether it goes to a hole that was punched.
+    pub(super) punched: bool,
     pub(super) expected: Option<NodeId>,
     pub(super) purpose: DialPurpose,
     until: Time,
@@ -87,6 +92,17 @@ enum Recent {
     Peer(NodeId),
     Address(Address),
     Ip(IpAddr),
+    /// One of the holes at this IP.
+    Hole(IpAddr, usize),
+}
+
+/// What a hole is punched for.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    purpose: DialPurpose,
+    /// See [`Attempt::listed`].
+    listed: Address,
+    until: Time,
 }
 
 /// A place to dial.
@@ -105,6 +121,8 @@ pub(super) struct Dialler {
     pub(super) targets: Vec<Target>,
     attempts: BTreeMap<DialId, Attempt>,
     recent: BTreeMap<Recent, Time>,
+    /// Ordered a moment ago.
+    holes: BTreeMap<NodeId, Hole>,
     next_id: u64,
     /// All attempts together.
     pub(super) rate: TokenBucket,
@@ -131,6 +149,7 @@ impl Dialler {
             targets: Vec::new(),
             attempts: BTreeMap::new(),
             recent: BTreeMap::new(),
+            holes: BTreeMap::new(),
             next_id: 0,
             rate: TokenBucket::new(Time::ZERO, DIALS_BURST, DIALS_PER_1000_S),
         }
@@ -214,6 +233,12 @@ impl Dialler {
             && !self.is_dialling(&place.address, place.expected.as_ref())
     }
 
+    /// As [`Dialler::may_dial`], for a visit. It waits for any other attempt, but none waits for it:
+    /// nobody has to ask the node that is to become a peer.
+    pub(super) fn may_visit(&self, now: Time, place: &Place) -> bool {
+        self.may_dial(now, place) && !place.expected.is_some_and(|peer| self.is_expected(&peer))
+    }
+
     /// Records an attempt and names it.
     pub(super) fn start(
         &mut self,
@@ -234,8 +259,61 @@ impl Dialler {
         self.next_id = self.next_id.saturating_add(1);
         let Place { address, expected, .. } = place;
         let until = now.plus(config.connection_timeout);
-        self.attempts.insert(attempt, Attempt { address, expected, purpose, until });
+        let (listed, punched) = (address, false);
+        let new = Attempt { address, listed, punched, expected, purpose, until };
+        self.attempts.insert(attempt, new);
         attempt
+    }
+
+    /// A hole to a node is being punched beside this attempt, which may be over before it is there.
+    pub(super) fn on_punch(&mut self, now: Time, peer: NodeId, attempt: &Attempt) {
+        self.holes.retain(|_, hole| hole.until > now);
+        if self.holes.len() < PUNCHES_MAX || self.holes.contains_key(&peer) {
+            let (purpose, listed) = (attempt.purpose, attempt.listed);
+            let until = now.plus(PUNCH_WANTED_FOR);
+            self.holes.insert(peer, Hole { purpose, listed, until });
+        }
+    }
+
+    /// What a hole to a node is for, and what its place is called elsewhere.
+    pub(super) fn hole(&self, now: Time, peer: &NodeId) -> Option<(DialPurpose, Address)> {
+        let hole = self.holes.get(peer).filter(|hole| hole.until > now)?;
+        Some((hole.purpose, hole.listed))
+    }
+
+    /// A place among the few holes at one IP that may be dialled in a minute.
+    fn place_for_hole(&self, now: Time, ip: IpAddr) -> Option<Recent> {
+        let free = |hole: &Recent| {
+            self.recent.get(hole).is_none_or(|last| now.since(*last) >= STRANGER_SPACING)
+        };
+        let room = self.recent.len().saturating_add(3) <= RECENT_DIALS_MAX;
+        (0..WAYS_MAX).map(|number| Recent::Hole(ip, number)).find(free).filter(|_| room)
+    }
+
+    /// Whether a hole at an IP, which its node alone has named, may be dialled.
+    pub(super) fn may_dial_hole(&self, now: Time, ip: IpAddr) -> bool {
+        self.place_for_hole(now, ip).is_some()
+    }
+
+    /// Records an attempt at a hole that was punched to what is called `listed` elsewhere.
+    pub(super) fn start_punched(
+        &mut self,
+        config: &ManagerConfig,
+        now: Time,
+        (address, peer): (Address, NodeId),
+        purpose: DialPurpose,
+        listed: Address,
+    ) -> DialId {
+        // Its IP is counted apart: a hole there keeps nobody from dialling who really is there.
+        let place = Place { address, expected: Some(peer), stranger: false, exempt: true };
+        let id = self.start(config, now, place, purpose);
+        if let Some(hole) = self.place_for_hole(now, address.ip()) {
+            self.recent.insert(hole, now);
+        }
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            (attempt.listed, attempt.punched) = (listed, true);
+        }
+        id
     }
 
     pub(super) fn finish(&mut self, attempt: DialId) -> Option<Attempt> {
@@ -274,7 +352,14 @@ impl Dialler {
     }
 
     pub(super) fn is_persistent(&self, peer: &NodeId) -> bool {
-        self.targets.iter().any(|t| t.purpose == DialPurpose::Persistent && t.is(peer))
+        self.persistent(peer).is_some()
+    }
+
+    /// Where the operator says that a persistent peer is.
+    pub(super) fn persistent(&self, peer: &NodeId) -> Option<Address> {
+        let mut targets = self.targets.iter();
+        let found = targets.find(|t| t.purpose == DialPurpose::Persistent && t.is(peer));
+        found.map(|target| target.address)
     }
 
     /// Whether an attempt at this node is under way.
@@ -283,9 +368,11 @@ impl Dialler {
     }
 
     fn is_dialling(&self, address: &Address, peer: Option<&NodeId>) -> bool {
-        self.attempts.values().any(|attempt| {
-            attempt.address == *address || (peer.is_some() && attempt.expected.as_ref() == peer)
-        })
+        self.attempts.values().filter(|attempt| attempt.purpose != DialPurpose::Visit).any(
+            |attempt| {
+                attempt.address == *address || (peer.is_some() && attempt.expected.as_ref() == peer)
+            },
+        )
     }
 
     pub(super) fn in_flight(&self) -> impl Iterator<Item = (&DialId, &Attempt)> {

@@ -159,6 +159,10 @@ impl Manager {
         if let Some(peer) = self.peers.get_mut(from) {
             peer.addresses.give_back(granted.saturating_sub(used));
         }
+        // Whoever is being dialled now may have needed it.
+        if matches!(outcome, RecordOutcome::Stored { .. }) {
+            self.punch_to(now, node, out);
+        }
         self.persist_record(&node, outcome, out);
         Ok(())
     }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Action, Manager, PeerView, Place, Target, dialler::DialPurpose};
+use super::{
+    Action, Manager, PeerView, Place, Target,
+    dialler::{Attempt, DialPurpose},
+};
 use crate::{
     address::Address,
     identity::{NodeId, PublicKey},
@@ -65,6 +68,11 @@ impl Manager {
         self.bans.add(peer, until, ip);
     }
 
+    /// The bans in force, and their ends.
+    pub fn bans(&self) -> impl Iterator<Item = (NodeId, Time)> {
+        self.bans.all()
+    }
+
     /// A ban was lifted or is over.
     pub fn on_unbanned(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) {
         self.bans.remove(peer);
@@ -85,10 +93,21 @@ impl Manager {
         reason: CloseReason,
         out: &mut Vec<Action>,
     ) {
-        for (attempt, given_up) in self.dialler.take(|a| a.expected.as_ref() == Some(peer)) {
+        self.give_up_dials(reason, out, |attempt| attempt.expected.as_ref() == Some(peer));
+    }
+
+    /// Ends the attempts that match.
+    pub(super) fn give_up_dials(
+        &mut self,
+        reason: CloseReason,
+        out: &mut Vec<Action>,
+        wanted: impl Fn(&Attempt) -> bool,
+    ) {
+        for (attempt, given_up) in self.dialler.take(wanted) {
             out.push(Action::CancelDial { attempt, reason });
-            if given_up.purpose == DialPurpose::Visit {
-                out.push(Action::VisitFailed { peer: *peer, blame: false });
+            if let Some(peer) = given_up.expected.filter(|_| given_up.purpose == DialPurpose::Visit)
+            {
+                out.push(Action::VisitFailed { peer, blame: false });
             }
         }
     }

@@ -1,13 +1,14 @@
 //! Looking for peers: whom to dial now.
 
 use super::{
-    Action, Manager, Phase,
-    dialler::{DialPurpose, Place, backoff, jittered},
+    Action, LinkKind, Manager, Phase,
+    dialler::{Attempt, DialPurpose, Place, backoff, jittered},
 };
 use crate::{
     address::Address,
     book::BookEntry,
     identity::{NodeId, PublicKey},
+    reason::CloseReason,
     time::{Millis, Time},
 };
 
@@ -101,7 +102,7 @@ impl Manager {
         })
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let dials = self.dialler.in_flight().filter(|(_, a)| a.purpose != DialPurpose::Visit);
         dials.count() < self.config.max_dialling
     }
@@ -202,16 +203,7 @@ impl Manager {
     /// Whether a book entry may be dialled now and would be allowed to stay.
     fn is_wanted(&self, now: Time, entry: &BookEntry) -> bool {
         // The map of autonomous systems is asked last.
-        let has_room = || {
-            let group = self.book.group_of(&entry.address);
-            let same = |address: &Address| self.book.group_of(address) == group;
-            let dialling = self.dialler.in_flight().filter(|(_, attempt)| {
-                attempt.purpose != DialPurpose::Visit && same(&attempt.address)
-            });
-            let dialling = dialling.count();
-            self.peers.census().in_group(true, group).saturating_add(dialling)
-                < self.config.max_outbound_per_group
-        };
+        let has_room = || self.group_has_room(&entry.address, None);
         let place = self.place_of(entry);
         entry.next_dial <= now
             && entry.peer.is_none_or(|peer| {
@@ -225,6 +217,20 @@ impl Manager {
             && (place.exempt || has_room())
     }
 
+    /// Whether another peer of our choice may be in the neighbourhood of an address. Attempts at `but`
+    /// do not count.
+    pub(super) fn group_has_room(&self, address: &Address, but: Option<&NodeId>) -> bool {
+        let group = self.book.group_of(address);
+        let counts = |attempt: &Attempt| {
+            attempt.purpose != DialPurpose::Visit
+                && (but.is_none() || attempt.expected.as_ref() != but)
+                && self.book.group_of(&attempt.address) == group
+        };
+        let dialling = self.dialler.in_flight().filter(|(_, attempt)| counts(attempt)).count();
+        self.peers.census().in_group(true, group).saturating_add(dialling)
+            < self.config.max_outbound_per_group
+    }
+
     /// Dials, if it may be; whether it was.
     pub(super) fn dial(
         &mut self,
@@ -236,12 +242,20 @@ impl Manager {
         if !self.has_room() || !self.dialler.may_dial(now, &place) || !self.dialler.rate.take(now) {
             return false;
         }
+        self.give_up_dials(CloseReason::Duplicate, out, |attempt| {
+            let same = place.expected.is_some() && attempt.expected == place.expected;
+            attempt.purpose == DialPurpose::Visit && (same || attempt.address == place.address)
+        });
         let failures = self.book.get(&place.address).map_or(0, |entry| entry.failures);
         let next = now.plus(backoff(&self.config, &mut self.rng, failures));
         self.book.on_dialled(now, &place.address, next);
         let attempt = self.dialler.start(&self.config, now, place, purpose);
         let Place { address, expected, .. } = place;
-        out.push(Action::Dial { attempt, link: purpose.link(), address, expected });
+        let link = purpose.link();
+        out.push(Action::Dial { attempt, link, address, expected });
+        if let Some(peer) = expected.filter(|_| link == LinkKind::Full) {
+            self.punch_if_needed(now, peer, out);
+        }
         true
     }
 }

@@ -4,6 +4,7 @@ mod attacks;
 mod crowd;
 mod eclipse;
 mod places;
+mod punch;
 mod simulation;
 mod stories;
 mod twins;

@@ -75,7 +75,7 @@ impl Manager {
             || under_way >= VISITS_MAX;
         let places = addresses.iter().filter(|address| !barred && self.may_visit(**address));
         let places = places.map(|address| self.place_to_visit(*address, peer));
-        let place = places.into_iter().find(|place| self.dialler.may_dial(now, place));
+        let place = places.into_iter().find(|place| self.dialler.may_visit(now, place));
         let Some(place) = place.filter(|_| self.dialler.rate.take(now)) else {
             return out.push(Action::VisitFailed { peer, blame: false });
         };
@@ -231,6 +231,10 @@ impl Manager {
         let source = Source::Peer(group);
         let outcome = self.book.add_record(now, &mut self.rng, record, source, limit);
         let stored = matches!(outcome, RecordOutcome::Stored { .. });
+        // Whoever is being dialled now may have needed it.
+        if stored {
+            self.punch_to(now, node, out);
+        }
         self.persist_record(&node, outcome, out);
         self.persist_book(out);
         if stored && self.next_look == Time::NEVER && self.wants_peers() {

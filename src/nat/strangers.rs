@@ -45,7 +45,8 @@ impl Strangers {
         }
     }
 
-    /// Somebody came, from an address that strangers can have.
+    /// Somebody came, from an address that strangers can have. Whoever punches with us does not go
+    /// through here: what others have us send must not push out whom we dialled ourselves.
     pub(super) fn on_came(&mut self, now: Time, remote: &Address) {
         self.dialled.retain(|_, since| now.since(*since) < DIALLED_FOR);
         let ip = remote.ip();

@@ -102,6 +102,16 @@ pub fn read_answer(datagram: &[u8]) -> Result<Answer, StunError> {
     plain.map(|seen| Answer { id, seen: Some(seen) }).ok_or(StunError::NoAddress)
 }
 
+/// The name of a binding request without attributes, as other nodes send to open a NAT; `None` for
+/// anything else.
+#[must_use]
+pub fn read_request(datagram: &[u8]) -> Option<TransactionId> {
+    let request: [u8; HEADER] = datagram.try_into().ok()?;
+    let [_, _, _, _, _, _, _, _, id @ ..] = request;
+    let id = TransactionId(id);
+    (binding_request(id) == request).then_some(id)
+}
+
 fn word_pair(first: u32, second: u32) -> [u8; 8] {
     ((u64::from(first) << 32) | u64::from(second)).to_be_bytes()
 }

@@ -1,5 +1,8 @@
 //! Stories of nodes that find out where they are.
 
+mod offers;
+mod places;
+mod punching;
 mod servers;
 
 use super::{strangers::DIALLED_FOR, *};
@@ -32,12 +35,25 @@ struct Node {
     announcements: usize,
 }
 
+/// A node that listens everywhere, over QUIC and TCP, at one port.
+fn config(n: u8) -> NatConfig {
+    NatConfig {
+        node: peer(n),
+        listening: vec![quic("0.0.0.0:30400"), address("0.0.0.0:30400")],
+        external: Vec::new(),
+        allow_private: false,
+        port_mapping: true,
+        hole_punching: true,
+        noise_key: [5; 32],
+    }
+}
+
 impl Node {
-    /// Listens everywhere, over QUIC and TCP, at one port.
     fn at(ips: &[&str], allow_private: bool) -> Node {
-        let listening = vec![quic("0.0.0.0:30400"), address("0.0.0.0:30400")];
-        let config =
-            NatConfig { listening, external: Vec::new(), allow_private, port_mapping: true };
+        Node::with(NatConfig { allow_private, ..config(255) }, ips)
+    }
+
+    fn with(config: NatConfig, ips: &[&str]) -> Node {
         let now = Time(1_000);
         let mut node = Node {
             machine: NatTraversal::new(config, SEED),
@@ -47,7 +63,7 @@ impl Node {
             announcements: 0,
         };
         node.tell(|machine, now, out| machine.on_start(now, out));
-        assert_eq!(node.out, [Action::LookAtInterfaces]);
+        assert_eq!(node.out[0], Action::LookAtInterfaces);
         node.moves_to(ips);
         node
     }
@@ -312,8 +328,8 @@ fn an_announcement_that_nobody_heard_is_repeated() {
 fn what_the_operator_says_is_all_that_is_told() {
     let external = vec![address("93.184.216.34:30400")];
     let listening = vec![address("0.0.0.0:30400")];
-    let config = NatConfig { listening, external: external.clone(), ..NatConfig::default() };
-    let mut machine = NatTraversal::new(config, SEED);
+    let external_only = NatConfig { listening, external: external.clone(), ..config(1) };
+    let mut machine = NatTraversal::new(external_only, SEED);
     let mut out = Vec::new();
     machine.on_start(Time(5), &mut out);
     machine.on_interfaces(Time(5), vec!["93.184.216.35".parse().unwrap()], &mut out);
@@ -326,8 +342,8 @@ fn a_private_network_tells_private_addresses() {
     assert_eq!(node.announced, [quic("172.18.0.3:30400"), address("172.18.0.3:30400")]);
     // One address that the operator chose is told as it is.
     let listening = vec![address("127.0.0.1:4000")];
-    let config = NatConfig { listening: listening.clone(), ..NatConfig::default() };
-    let mut machine = NatTraversal::new(config, SEED);
+    let one = NatConfig { listening: listening.clone(), ..config(1) };
+    let mut machine = NatTraversal::new(one, SEED);
     let mut out = Vec::new();
     machine.on_start(Time(5), &mut out);
     assert_eq!(out, [Action::LookAtInterfaces, announce(listening[0], Origin::Listening)]);

@@ -63,6 +63,41 @@ impl Witnesses {
         })
     }
 
+    /// Where peers see our UDP port, believed or not, the most said first.
+    pub(super) fn said_of_udp(&self, counts: impl Fn(&Address) -> bool) -> Vec<SocketAddr> {
+        self.said(|saying| {
+            let of_udp = saying.seen.transport() == TransportKind::Quic && counts(&saying.seen);
+            of_udp.then(|| saying.seen.socket())
+        })
+    }
+
+    /// The IPs that peers see us at, believed or not, the most said first.
+    pub(super) fn said_ips(&self, counts: impl Fn(&Address) -> bool) -> Vec<IpAddr> {
+        self.said(|saying| counts(&saying.seen).then(|| saying.seen.ip()))
+    }
+
+    /// What neighbourhoods say, one word each: what most of its peers say. The most said first; of
+    /// two equals the lower, so that the answer does not flutter.
+    fn said<T: Ord + Copy>(&self, word: impl Fn(&Saying) -> Option<T>) -> Vec<T> {
+        let mut words: BTreeMap<NetworkGroup, BTreeMap<T, usize>> = BTreeMap::new();
+        for saying in self.sayings.values() {
+            if let Some(said) = word(saying) {
+                let count = words.entry(saying.group).or_default().entry(said).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        let mut groups: BTreeMap<T, usize> = BTreeMap::new();
+        for of_group in words.values() {
+            if let Some((said, _)) = of_group.iter().rev().max_by_key(|(_, count)| **count) {
+                let count = groups.entry(*said).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        let mut all: Vec<(T, usize)> = groups.into_iter().collect();
+        all.sort_by_key(|(said, count)| (std::cmp::Reverse(*count), *said));
+        all.into_iter().map(|(said, _)| said).collect()
+    }
+
     /// What most neighbourhoods say, if enough do; of two equally believed ones the lower, so that
     /// the answer does not flutter.
     fn agreed<T: Ord + Copy>(&self, word: impl Fn(&Saying) -> Option<T>) -> Option<T> {

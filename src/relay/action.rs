@@ -129,6 +129,14 @@ pub struct Delivered {
     pub direct: bool,
 }
 
+impl Delivered {
+    /// Whether it is the network's own, about a hole to be punched, and never the chain's.
+    #[must_use]
+    pub fn is_punch(&self) -> bool {
+        self.direct && self.topic == Topic::PUNCH
+    }
+}
+
 /// Protocol faults the relay can prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RelayFault {

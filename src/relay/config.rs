@@ -142,6 +142,9 @@ pub struct RoutedConfig {
     pub bytes_per_second: u64,
     /// Messages a second opened for one peer: two X25519 and one Ed25519 each, about 0.4 ms.
     pub opens_per_second: u64,
+    /// Messages a second about holes to be punched, taken from one carrier; four seconds' worth at
+    /// once. Eight punches at once have two messages every two seconds or more, if one carries all.
+    pub punches_per_second: u64,
     /// Nodes whose sealing key is remembered.
     pub keys_max: usize,
 }
@@ -233,6 +236,7 @@ impl Default for RoutedConfig {
             fanout: 3,
             bytes_per_second: 1024 * 1024,
             opens_per_second: 100,
+            punches_per_second: 8,
             keys_max: 16_384,
         }
     }

@@ -77,13 +77,16 @@ impl Relay {
             return Ok(Broadcast { id: Some(id), sent, ..Broadcast::default() });
         }
         if self.route(now, to, kind, hops, topic, &body, out) {
+            if topic == Topic::PUNCH {
+                self.punching.on_sent(now, to);
+            }
             return Ok(Broadcast { id: Some(id), routed: vec![to], ..Broadcast::default() });
         }
         self.drops.add(kind, DropReason::NoRoute);
         Err(RelayError::NoRoute)
     }
 
-    fn check_own(&self, kind: Kind, body: &Bytes) -> Result<(), RelayError> {
+    pub(super) fn check_own(&self, kind: Kind, body: &Bytes) -> Result<(), RelayError> {
         let row = kind.row();
         if row.relay.is_none() {
             return Err(RelayError::WrongKind(kind));

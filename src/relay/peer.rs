@@ -72,6 +72,7 @@ pub(super) struct PeerState {
     pub(super) serve_bytes: Bucket,
     pub(super) routed_bytes: Bucket,
     pub(super) opens: Bucket,
+    pub(super) punches: Bucket,
 }
 
 impl PeerState {
@@ -94,6 +95,7 @@ impl PeerState {
             serve_bytes: bytes(config.gossip.serve_bytes_per_second),
             routed_bytes: bytes(config.routed.bytes_per_second),
             opens: bytes(config.routed.opens_per_second),
+            punches: bytes(config.routed.punches_per_second),
         }
     }
 

@@ -126,6 +126,10 @@ impl Relay {
             first_byte: message.first_byte,
             direct: kind == Kind::Custom && hops == DIRECT_HOPS,
         };
+        // Who is connected needs no hole. Nobody's fault: the connection may be a moment old.
+        if message.is_punch() {
+            return self.drops.add(kind, DropReason::WrongKind);
+        }
         self.receive(now, wall, Source::Peer(slot), proven, message, out);
     }
 

@@ -10,7 +10,7 @@ use rand::Rng;
 use zeroize::Zeroizing;
 
 use super::{
-    Action, Delivered, DropReason, Inbound, Relay, RelayFault,
+    Action, Broadcast, Delivered, DropReason, Inbound, Relay, RelayError, RelayFault,
     peer_set::{PeerSet, PeerSlot},
     receive::{Source, own},
     table::State,
@@ -21,6 +21,7 @@ use crate::{
     identity::{Keypair, NetworkId, NodeId, PublicKey, Purpose, Signature},
     kinds::{Kind, Sender},
     messages::{GossipHeader, MessageId, Outgoing, RoutedHeader, Topic},
+    nat::MESSAGE_MAX,
     sealed,
     time::Time,
 };
@@ -90,10 +91,20 @@ impl Relay {
         out: &mut Vec<Action>,
     ) -> bool {
         let Some(noise) = self.noise_keys.get(&to).copied() else { return false };
+        self.route_to(now, (to, noise), &Self::outgoing(kind, hops, topic, body), out)
+    }
+
+    /// The same with a key that is given.
+    fn route_to(
+        &mut self,
+        now: Time,
+        (to, noise): (NodeId, [u8; 32]),
+        message: &Outgoing,
+        out: &mut Vec<Action>,
+    ) -> bool {
         let full = self.peers.full.clone();
         let via = self.best(&full, self.config.routed.fanout, true);
-        let message = Self::outgoing(kind, hops, topic, body);
-        let inner = write_inner(&self.keypair, &self.network, &to, self.wall_at(now), &message);
+        let inner = write_inner(&self.keypair, &self.network, &to, self.wall_at(now), message);
         let mut ephemeral = Zeroizing::new([0u8; 32]);
         self.rng.fill_bytes(ephemeral.as_mut());
         let Ok(body) = sealed::seal(&noise, ephemeral, &to.0, &inner) else { return false };
@@ -104,6 +115,29 @@ impl Relay {
         self.note(now, id, Kind::Routed, State::Accepted);
         Self::send_routed(via, RoutedHeader { to, hops: 0 }, body.into(), out);
         true
+    }
+
+    /// Seals a [`Kind::Custom`] message for one node alone to a key that nobody has vouched for, as
+    /// it came in a message of that node's: for this once, the key is not remembered.
+    ///
+    /// # Errors
+    /// [`RelayError`]: too long, or [`RelayError::NoRoute`].
+    pub fn send_sealed(
+        &mut self,
+        now: Time,
+        (to, noise): (NodeId, [u8; 32]),
+        topic: Topic,
+        body: &Bytes,
+        out: &mut Vec<Action>,
+    ) -> Result<Broadcast, RelayError> {
+        let (kind, hops) = (Kind::Custom, super::DIRECT_HOPS);
+        self.check_own(kind, body)?;
+        if !self.route_to(now, (to, noise), &Self::outgoing(kind, hops, topic, body), out) {
+            self.drops.add(kind, DropReason::NoRoute);
+            return Err(RelayError::NoRoute);
+        }
+        let id = MessageId::of(kind, topic, body);
+        Ok(Broadcast { id: Some(id), routed: vec![to], ..Broadcast::default() })
     }
 
     fn send_routed(to: PeerSet, header: RoutedHeader, body: Bytes, out: &mut Vec<Action>) {
@@ -185,7 +219,27 @@ impl Relay {
             first_byte: message.first_byte,
             direct,
         };
+        if delivered.is_punch() && !self.may_punch(now, slot, &delivered) {
+            return;
+        }
         self.receive(now, wall, Source::Sealed(sender), proven, delivered, out);
+    }
+
+    /// Ids of senders cost nothing, so it is the carriers that are limited; but whoever answers an
+    /// offer of ours is not kept out by those who fill them.
+    fn may_punch(&mut self, now: Time, carrier: PeerSlot, message: &Delivered) -> bool {
+        let is_awaited = self.punching.is_awaited(now, &message.peer);
+        let reason = if message.body.len() > MESSAGE_MAX {
+            DropReason::TooLong
+        } else if !is_awaited
+            && !self.peers.get_mut(carrier).is_some_and(|peer| peer.punches.take(now, 1))
+        {
+            DropReason::RoutedLimit
+        } else {
+            return true;
+        };
+        self.drops.add(Kind::Custom, reason);
+        false
     }
 
     /// The validator a node speaks for, by its connection or by its record.

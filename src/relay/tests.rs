@@ -11,6 +11,7 @@ use crate::messages::{GossipHeader, Outgoing, Signed, Topic};
 mod announced;
 mod hostile;
 mod lazy;
+mod punches;
 mod slots;
 mod stories;
 

@@ -80,7 +80,9 @@ impl Relay {
     /// Asks the chain, or accepts at once what needs no verdict.
     fn await_verdict(&mut self, now: Time, mut waiting: Waiting, out: &mut Vec<Action>) {
         let kind = waiting.message.kind;
-        if kind == Kind::Custom && !self.config.pending.judge_custom {
+        // The network's own is none of the chain's: nobody would ever answer.
+        let is_judged = self.config.pending.judge_custom && !waiting.message.is_punch();
+        if kind == Kind::Custom && !is_judged {
             out.push(Action::Deliver(waiting.message.clone()));
             return self.accept(now, waiting, out);
         }

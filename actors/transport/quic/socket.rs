@@ -72,17 +72,24 @@ impl SharedSocket {
     /// # Errors
     /// Those of the system.
     pub async fn send(&self, to: SocketAddr, contents: &[u8]) -> io::Result<()> {
-        let (destination, ecn, segment_size, src_ip) = (to, None, None, None);
-        let transmit = Transmit { destination, ecn, contents, segment_size, src_ip };
         let mut poller = Arc::clone(&self.inner).create_io_poller();
         loop {
-            match self.inner.try_send(&transmit) {
+            match self.send_now(to, contents) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     poll_fn(|cx| poller.as_mut().poll_writable(cx)).await?;
                 }
                 sent => return sent,
             }
         }
+    }
+
+    /// The same if the socket takes it at once, for what is sent again soon anyway.
+    ///
+    /// # Errors
+    /// Those of the system; `WouldBlock` if the socket is busy.
+    pub fn send_now(&self, to: SocketAddr, contents: &[u8]) -> io::Result<()> {
+        let (destination, ecn, segment_size, src_ip) = (to, None, None, None);
+        self.inner.try_send(&Transmit { destination, ecn, contents, segment_size, src_ip })
     }
 
     /// Takes what is not QUIC out of what was read into one buffer.

@@ -4,3 +4,4 @@ mod abuse;
 mod network;
 mod rules;
 mod scale;
+mod seeking;

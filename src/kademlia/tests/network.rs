@@ -47,6 +47,7 @@ pub(super) struct Member {
     pub(super) manner: Manner,
     pub(super) done: Vec<(TaskId, Result<Outcome, DiscoveryError>)>,
     pub(super) faults: Vec<(NodeId, crate::kademlia::KademliaFault)>,
+    pub(super) learnt: Vec<NodeId>,
 }
 
 pub(super) struct World {
@@ -89,7 +90,14 @@ impl World {
                 }
                 false => Manner::Honest,
             };
-            members.push(Member { machine, record, manner, done: Vec::new(), faults: Vec::new() });
+            members.push(Member {
+                machine,
+                record,
+                manner,
+                done: Vec::new(),
+                faults: Vec::new(),
+                learnt: Vec::new(),
+            });
         }
         members.shuffle(&mut rng);
         let index = members.iter().enumerate().map(|(at, m)| (m.record.node(), at)).collect();
@@ -172,6 +180,7 @@ impl World {
             },
             Action::EndVisit(session) => self.disconnect(session),
             Action::Complete { task, result } => self.members[at].done.push((task, result)),
+            Action::Learnt { record, .. } => self.members[at].learnt.push(record.node()),
             Action::Penalise { peer, fault } => self.members[at].faults.push((peer, fault)),
             _ => {}
         }

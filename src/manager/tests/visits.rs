@@ -117,6 +117,45 @@ fn a_visit_is_to_the_node_that_was_meant() {
     assert_eq!(story.closed(twin), Some(CloseReason::Duplicate));
 }
 
+/// A visit to a node behind a NAT hangs until it is given up. The dial of the same node does not wait
+/// for that, nor is a hole to it refused; the visit waits for the dial.
+#[test]
+fn whoever_is_to_become_a_peer_is_not_kept_waiting_by_a_visit() {
+    let mut story = quiet();
+    story.does(|m, now, out| m.visit(now, node(1), &[far(1)], out));
+    let [(visit, _)] = story.dials()[..] else { panic!("{:?}", story.out) };
+    story.pass(1_000);
+    let target = Target { address: far(1), expected: Some(node(1)) };
+    assert!(story.does(|m, now, out| m.connect(now, target, out)));
+    let [(_, there)] = story.dials()[..] else { panic!("{:?}", story.out) };
+    assert_eq!(there, far(1));
+    let given_up = Action::CancelDial { attempt: visit, reason: CloseReason::Duplicate };
+    assert!(story.out.contains(&given_up));
+    assert_eq!(failed(&story), Some((node(1), false)));
+    story.pass(1_000);
+    story.does(|m, now, out| m.visit(now, node(1), &[far(2)], out));
+    assert_eq!(failed(&story), Some((node(1), false)));
+    assert!(story.dials().is_empty());
+}
+
+/// The same for a hole: the visit gives way.
+#[test]
+fn a_visit_keeps_no_hole_from_being_used() {
+    let mut story = Story::new(ManagerConfig {
+        min_peers: 0,
+        blocks_only_outbound: 0,
+        ..ManagerConfig::default()
+    });
+    story.does(|m, now, out| m.visit(now, node(1), &[far(1)], out));
+    let [(visit, _)] = story.dials()[..] else { panic!("{:?}", story.out) };
+    let hole = far(2).over(crate::address::TransportKind::Quic);
+    story.does(|m, now, out| m.on_punched(now, node(1), hole, out));
+    assert_eq!(story.dials().iter().map(|(_, at)| *at).collect::<Vec<_>>(), [hole]);
+    let given_up = Action::CancelDial { attempt: visit, reason: CloseReason::Duplicate };
+    assert!(story.out.contains(&given_up));
+    assert_eq!(failed(&story), Some((node(1), false)));
+}
+
 /// Attack row 18: answers of discovery that name a victim's address lead there no oftener than
 /// anything else: once a minute for all that strangers say of an IP.
 #[test]
