@@ -7,6 +7,7 @@ extern crate self as peerstage;
 
 pub mod admin;
 pub mod bridge;
+pub mod circuits;
 pub mod clock;
 pub mod discovery;
 pub mod events;

@@ -5,6 +5,7 @@ mod handlers;
 mod links;
 mod messages;
 mod outcome;
+mod peers;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,7 +15,7 @@ use peerstage_core::{
     lanes::Pushed,
     manager::SessionId,
     messages::{MessageId, Outgoing},
-    relay::{self, Action, DropReason, Inbound, PeerSet, PeerSlot, Relay, VerdictTicket},
+    relay::{self, Action, DropReason, Inbound, PeerSet, Relay, VerdictTicket},
     time::Time,
 };
 
@@ -25,6 +26,7 @@ use messages::fault_of;
 pub use messages::{Broadcast, Counts, CountsQuery, Order, RecordSeen, SetMode};
 pub(crate) use messages::{Verified, VerifiedRun};
 use outcome::Outcome;
+use peers::Connected;
 
 use crate::{
     bridge::{About, Judge, Judged, verdict_label},
@@ -33,7 +35,7 @@ use crate::{
     nat::Seen,
     network::SendError,
     payload::{Delivery, Verdict},
-    peer::{Arrival, Arrivals, Outbox, PeerUp},
+    peer::{Arrival, Arrivals, Outbox},
     scoring::Observation,
     shell::{BytePermit, Lifeline, Queue, Shell, Timer, Workers, core_actor, step, tell},
 };
@@ -48,7 +50,9 @@ type Ordering = Result<relay::Broadcast, relay::RelayError>;
 pub struct MessageRelay {
     machine: Relay,
     network: NetworkId,
-    peers: BTreeMap<NodeId, (SessionId, PeerSlot)>,
+    peers: BTreeMap<NodeId, Connected>,
+    /// Connections whose place another has taken and that still bring something.
+    retiring: BTreeMap<SessionId, NodeId>,
     /// By slot.
     outboxes: Vec<Option<Outbox>>,
     links: RelayLinks,
@@ -96,6 +100,7 @@ impl MessageRelay {
             machine,
             network,
             peers: BTreeMap::new(),
+            retiring: BTreeMap::new(),
             outboxes: Vec::new(),
             links,
             verified_runs: inputs.verified.0.clone(),
@@ -142,7 +147,7 @@ impl MessageRelay {
         machine.take_counts(&mut |kind, reason, count| counts.dropped(kind, reason, count));
         machine.take_credits(&mut |peer, kind, delivery, count| {
             if delivery == relay::Delivery::First
-                && let Some((_, slot)) = peers.get(&peer)
+                && let Some(Connected { slot, .. }) = peers.get(&peer)
                 && let Some(outbox) = outboxes.get(slot.index()).and_then(Option::as_ref)
             {
                 outbox.counters().note_novel(now, kind);
@@ -209,50 +214,12 @@ impl MessageRelay {
         Ok(outcome::delivery(&sent?, &outcomes))
     }
 
-    fn peer_up(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
-        let PeerUp { session, info, noise_key, outbox } = up;
-        self.links.directory.insert(info.peer, session, outbox.clone());
-        // First: the new connection may be given the slot of the one before.
-        let before = self.peers.remove(&info.peer);
-        self.forget(before.map(|(_, slot)| slot));
-        let slot = step(self, ctx, |actor, now, out| {
-            actor.machine.on_record(info.peer, noise_key);
-            // What is ordered for the new peer finds its outbox: orders are carried out after this.
-            let slot = actor.machine.on_peer_up(now, info, out)?;
-            if actor.outboxes.len() <= slot.index() {
-                actor.outboxes.resize_with(slot.index() + 1, || None);
-            }
-            if let Some(place) = actor.outboxes.get_mut(slot.index()) {
-                *place = Some(outbox);
-            }
-            Some(slot)
-        });
-        if let Some(slot) = slot {
-            self.peers.insert(info.peer, (session, slot));
-        }
-    }
-
-    fn forget(&mut self, slot: Option<PeerSlot>) {
-        if let Some(outbox) = slot.and_then(|slot| self.outboxes.get_mut(slot.index())) {
-            *outbox = None;
-        }
-    }
-
-    fn peer_down(&mut self, peer: NodeId, session: SessionId, ctx: &mut Context<Self>) {
-        self.links.directory.remove(&peer, session);
-        let Some((current, slot)) = self.peers.get(&peer).copied() else { return };
-        if current == session {
-            self.peers.remove(&peer);
-            self.forget(Some(slot));
-            step(self, ctx, |actor, now, out| actor.machine.on_peer_down(now, slot, out));
-        }
-    }
-
     /// All that one read of a peer brought is one step.
     fn arrived(&mut self, arrivals: Arrivals, ctx: &mut Context<Self>) {
         let Arrivals { session, peer, messages, permit } = arrivals;
-        let current = self.peers.get(&peer).filter(|(current, _)| *current == session);
-        let Some(slot) = current.map(|(_, slot)| *slot) else {
+        let retiring = self.retiring.get(&session) == Some(&peer);
+        let current = self.peers.get(&peer).filter(|c| c.session == session || retiring);
+        let Some(slot) = current.map(|current| current.slot) else {
             for Arrival { message, .. } in messages {
                 self.counts.dropped(message.kind, DropReason::UnknownPeer, 1);
             }

@@ -118,6 +118,8 @@ pub struct RequestDesk {
     machine: Requests,
     servers: Servers,
     peers: BTreeMap<NodeId, (SessionId, Outbox)>,
+    /// Connections whose place another has taken and that still bring something.
+    retiring: BTreeMap<SessionId, NodeId>,
     waiting: BTreeMap<RequestId, oneshot::Sender<Result<Bytes, RequestError>>>,
     /// Servers at work.
     work: BTreeMap<ServeTicket, AbortHandle>,
@@ -154,6 +156,7 @@ impl RequestDesk {
             machine,
             servers,
             peers: BTreeMap::new(),
+            retiring: BTreeMap::new(),
             waiting: BTreeMap::new(),
             work: BTreeMap::new(),
             answers: inputs.answers.0.clone(),
@@ -189,10 +192,24 @@ impl RequestDesk {
         self.peers.get(peer).is_some_and(|(current, _)| *current == session)
     }
 
+    /// A peer that is there already keeps its open requests when its connection becomes a direct
+    /// one: they are answered on either.
+    fn peer_up(&mut self, up: PeerUp, ctx: &mut Context<Self>) {
+        let PeerUp { session, info, outbox, upgrades, .. } = up;
+        let before = self.peers.insert(info.peer, (session, outbox)).map(|(before, _)| before);
+        if let Some(older) = upgrades {
+            self.retiring.insert(older, info.peer);
+            if before == Some(older) {
+                return;
+            }
+        }
+        self.act(ctx, |desk, now, out| desk.machine.on_peer_up(now, info.peer, out));
+    }
+
     /// What an earlier connection of the peer brought is answered to nobody any more.
     fn arrived(&mut self, arrivals: Arrivals, ctx: &mut Context<Self>) {
         let Arrivals { session, peer, messages, .. } = arrivals;
-        if !self.is_current(&peer, session) {
+        if !self.is_current(&peer, session) && self.retiring.get(&session) != Some(&peer) {
             return;
         }
         self.act(ctx, |desk, now, out| {
@@ -302,16 +319,14 @@ impl StreamHandler<Vec<FromPeer>> for RequestDesk {
         fault_point("RequestDesk::Vec<FromPeer>");
         for input in inputs {
             match input {
-                FromPeer::Up(PeerUp { session, info, outbox, .. }) => {
-                    self.peers.insert(info.peer, (session, outbox));
-                    self.act(ctx, |desk, now, out| desk.machine.on_peer_up(now, info.peer, out));
-                }
+                FromPeer::Up(up) => self.peer_up(up, ctx),
                 FromPeer::Arrivals(arrivals) => self.arrived(arrivals, ctx),
+                FromPeer::Also(peer, session) => drop(self.retiring.insert(session, peer)),
                 FromPeer::Down(peer, session) if self.is_current(&peer, session) => {
                     self.peers.remove(&peer);
                     self.act(ctx, |desk, now, out| desk.machine.on_peer_down(now, peer, out));
                 }
-                FromPeer::Down(..) => {}
+                FromPeer::Down(_, session) => drop(self.retiring.remove(&session)),
                 FromPeer::Mark(reached) => drop(reached.send(())),
             }
         }

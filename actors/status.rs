@@ -109,7 +109,8 @@ pub struct TransportReach {
 pub struct OwnAddress {
     /// The address.
     pub address: Address,
-    /// How it is known: `configured`, `listening`, `interface`, `mapped`, `stun` or `peers`.
+    /// How it is known: `configured`, `listening`, `interface`, `mapped`, `stun`, `peers` or
+    /// `relayed`.
     pub origin: String,
 }
 
@@ -174,8 +175,11 @@ pub struct PeerInfo {
     pub peer: NodeId,
     /// Where.
     pub address: Address,
-    /// What carries the connection: `tcp` or `quic`.
+    /// What carries the connection, or leads to the relay that does: `tcp` or `quic`.
     pub transport: String,
+    /// `direct`, `punched` through a hole in its NAT if we dialled it so, or `relayed` by the node at the
+    /// address.
+    pub path: String,
     /// Its network group: /16, /32 or autonomous system.
     pub group: String,
     /// Its place: `inbound`, `outbound`, `blocks_only`, `persistent`, `validator`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use peerstage_core::{
+    circuits::CircuitReason,
     handshake::{Action, Established, Handshake, HandshakeConfig, HandshakeError},
     identity::NodeId,
 };
@@ -31,6 +32,9 @@ pub(crate) enum UpgradeError {
     /// The socket failed.
     #[error("connection: {0}")]
     Socket(#[from] std::io::Error),
+    /// No peer carries the connection.
+    #[error("circuit: {0}")]
+    Circuit(#[from] CircuitReason),
     /// A bug of ours, which costs this connection only.
     #[error("opening the connection panicked")]
     Panicked,
@@ -52,6 +56,7 @@ impl UpgradeError {
                 std::io::ErrorKind::ConnectionReset => "connection_reset",
                 _ => "connection_failed",
             },
+            UpgradeError::Circuit(reason) => reason.name(),
             UpgradeError::Panicked => "panicked",
             UpgradeError::NotWanted => "gave_way",
         }

@@ -95,6 +95,24 @@ impl Address {
         self.transport
     }
 
+    /// Whether another node, which is at this machine and port, carries what goes there.
+    #[must_use]
+    pub fn is_circuit(&self) -> bool {
+        self.transport.is_circuit()
+    }
+
+    /// The node that carries it, if one does.
+    #[must_use]
+    pub fn relay(&self) -> Option<Self> {
+        self.is_circuit().then(|| self.over(self.transport.carrier()))
+    }
+
+    /// Through the node that is there; `None` if that is a circuit already.
+    #[must_use]
+    pub fn through(&self) -> Option<Self> {
+        self.transport.circuit().map(|circuit| self.over(circuit))
+    }
+
     /// As the standard library writes it, without the transport.
     #[must_use]
     pub fn socket(&self) -> SocketAddr {
@@ -323,7 +341,13 @@ mod tests {
 
     #[test]
     fn addresses_print_and_parse_back() {
-        for text in ["203.0.113.7:30400", "[2a01::1]:9", "/ip4/203.0.113.7/udp/30400/quic"] {
+        for text in [
+            "203.0.113.7:30400",
+            "[2a01::1]:9",
+            "/ip4/203.0.113.7/udp/30400/quic",
+            "/ip4/203.0.113.7/tcp/30400/p2p-circuit",
+            "/ip4/203.0.113.7/udp/30400/quic/p2p-circuit",
+        ] {
             assert_eq!(address(text).to_string(), text);
         }
         assert_eq!(address("/ip4/203.0.113.7/tcp/30400"), address("203.0.113.7:30400"));
@@ -341,6 +365,22 @@ mod tests {
         let all = Address::every_of(tcp.ip());
         assert!(all.contains(&quic) && all.contains(&address("/ip4/9.8.7.6/udp/65535/quic")));
         assert!(!all.contains(&address("9.8.7.7:0")));
+    }
+
+    /// A node that others reach through a relay counts as one in the relay's neighbourhood, and
+    /// there is no circuit in a circuit.
+    #[test]
+    fn a_circuit_is_at_its_relay_and_holds_none() {
+        let relay = address("/ip4/9.8.7.6/udp/1/quic");
+        let circuit = relay.through().unwrap();
+        assert_eq!(circuit, address("/ip4/9.8.7.6/udp/1/quic/p2p-circuit"));
+        assert_eq!((circuit.relay(), circuit.group()), (Some(relay), relay.group()));
+        assert_eq!((circuit.through(), relay.relay()), (None, None));
+        assert!(circuit.is_dialable() && circuit.is_circuit() && !relay.is_circuit());
+        assert!("/ip4/9.8.7.6/tcp/1/p2p-circuit/p2p-circuit".parse::<Address>().is_err());
+        let bytes = crate::codec::encode(&circuit).unwrap();
+        assert_eq!((bytes.len(), bytes.last()), (19, Some(&3)));
+        assert_eq!(crate::codec::decode_canonical::<Address>(&bytes, 19).unwrap(), circuit);
     }
 
     /// A record of a later version names transports that this one does not know.

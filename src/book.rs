@@ -134,7 +134,7 @@ impl Book {
             entry.heard = entry.heard.max(now);
             return AddressOutcome::Known;
         }
-        if address.is_routable() && self.of_ip(address.ip()) >= ADDRESSES_PER_IP_MAX {
+        if address.is_routable() && self.of_ip(&address) >= ADDRESSES_PER_IP_MAX {
             return AddressOutcome::IpQuota;
         }
         if self.share_is_used(source) {
@@ -206,8 +206,10 @@ impl Book {
         }
     }
 
-    fn of_ip(&self, ip: IpAddr) -> usize {
-        self.entries.range(Address::every_of(ip)).count()
+    /// Addresses at this one's IP; ways through relays there count apart from the others.
+    fn of_ip(&self, address: &Address) -> usize {
+        let of_ip = self.entries.range(Address::every_of(address.ip()));
+        of_ip.filter(|(known, _)| known.is_circuit() == address.is_circuit()).count()
     }
 
     fn share_is_used(&self, source: Source) -> bool {
@@ -334,8 +336,10 @@ impl Book {
         }
     }
 
-    /// Not to be dialled before `until`: none of the node's addresses, nor the one it was met at.
+    /// Not to be dialled before `until`: none of the node's addresses, nor the one it was met at
+    /// unless that is a relay's, behind which there are others.
     pub fn postpone(&mut self, peer: &NodeId, met_at: Option<Address>, until: Time) {
+        let met_at = met_at.filter(|address| !address.is_circuit());
         for address in self.addresses_of(peer).into_iter().chain(met_at) {
             if let Some(entry) = self.entries.get_mut(&address) {
                 entry.next_dial = entry.next_dial.max(until);

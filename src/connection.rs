@@ -14,6 +14,7 @@ mod action;
 pub use action::{Action, End, Terms, Violation};
 
 use crate::{
+    circuits::{CircuitClose, CircuitCredit, CircuitId, CircuitOpen},
     codec,
     frame::{Assembler, FrameError, Message},
     identity::{PublicKey, Purpose},
@@ -24,6 +25,7 @@ use crate::{
         Topic, validator_proof_message,
     },
     rate::{SLOWEST_BYTES_PER_SECOND, TokenBucket},
+    reason::CloseReason,
     time::{Millis, Time, earliest},
 };
 
@@ -59,6 +61,8 @@ pub struct Connection {
     trickle: Option<(Time, u64)>,
     last_heard: Time,
     partial_record: bool,
+    /// The other side has said its last word and sends nothing more of its own accord.
+    parted: bool,
     ended: bool,
 }
 
@@ -87,6 +91,7 @@ impl Connection {
             trickle: None,
             last_heard: now,
             partial_record: false,
+            parted: false,
             ended: false,
             terms,
         }
@@ -163,7 +168,7 @@ impl Connection {
     /// When the machine wants to be woken.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        if self.ended {
+        if self.ended || self.parted {
             return None;
         }
         let hello = (!self.greeted).then(|| self.started.plus(self.terms.hello_timeout));
@@ -178,7 +183,7 @@ impl Connection {
 
     /// The time of [`Connection::deadline`] has come.
     pub fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.ended {
+        if self.ended || self.parted {
             return;
         }
         if !self.greeted && now >= self.started.plus(self.terms.hello_timeout) {
@@ -279,6 +284,12 @@ impl Connection {
             }
             Kind::Disconnect => {
                 let Disconnect { reason, retry_after_ms } = body_of(&message)?;
+                if reason == CloseReason::Upgraded.code() && self.greeted {
+                    // Other lanes may still bring what was sent before it.
+                    self.parted = true;
+                    out.push(Action::LastWord);
+                    return Ok(());
+                }
                 Err(End::Remote { reason, retry_after_ms })
             }
             _ => {
@@ -333,6 +344,10 @@ fn check_header(message: &Message) -> Result<(), End> {
         Kind::Response => header.read::<ResponseHeader>().is_some(),
         Kind::DiscoveryQuery | Kind::DiscoveryAnswer => header.read::<DiscoveryHeader>().is_some(),
         Kind::Routed => header.read::<RoutedHeader>().is_some(),
+        Kind::CircuitOpen => header.read::<CircuitOpen>().is_some(),
+        Kind::CircuitOpened | Kind::CircuitData => header.read::<CircuitId>().is_some(),
+        Kind::CircuitCredit => header.read::<CircuitCredit>().is_some(),
+        Kind::CircuitClose => header.read::<CircuitClose>().is_some(),
         Kind::PeersRequest | Kind::Peers | Kind::Have | Kind::Want => header.is_empty(),
         Kind::Hello | Kind::Ping | Kind::Pong | Kind::Disconnect => header.is_empty(),
     };

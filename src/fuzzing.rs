@@ -3,7 +3,19 @@
 
 use bytes::{Bytes, BytesMut};
 
+pub use crate::{
+    circuits::fuzzing::fuzz_circuits as circuits,
+    config::fuzz::fuzz_config as config,
+    handshake::fuzzing::{
+        fuzz_handshake_initiator as handshake_initiator,
+        fuzz_handshake_responder as handshake_responder,
+    },
+    header::Header,
+    kademlia::fuzzing::fuzz_discovery as discovery,
+    noise::fuzzing::fuzz_record as record,
+};
 use crate::{
+    circuits::{CircuitClose, CircuitCredit, CircuitId, CircuitOpen, OtherEnd},
     codec,
     connection::{Action, Connection, Terms},
     frame::{Assembler, GROW_AHEAD, RECORD_MAX},
@@ -20,16 +32,6 @@ use crate::{
     relay::{self, Inbound, PeerInfo, PeerSet, Relay, RelayConfig, Verdict},
     requests::{RequestConfig, Requests},
     time::Time,
-};
-pub use crate::{
-    config::fuzz::fuzz_config as config,
-    handshake::fuzzing::{
-        fuzz_handshake_initiator as handshake_initiator,
-        fuzz_handshake_responder as handshake_responder,
-    },
-    header::Header,
-    kademlia::fuzzing::fuzz_discovery as discovery,
-    noise::fuzzing::fuzz_record as record,
 };
 
 /// An answer is read, or named for what is wrong; a request of ours is no answer.
@@ -128,6 +130,15 @@ fn honest_header(kind: Kind, hops: u8) -> Header {
         Kind::Response => Header::of(&ResponseHeader { id: 1, status: ResponseStatus::Ok }),
         Kind::DiscoveryQuery | Kind::DiscoveryAnswer => Header::of(&DiscoveryHeader { id: 1 }),
         Kind::Routed => Header::of(&RoutedHeader { to: own().node_id(), hops }),
+        Kind::CircuitOpen => {
+            let other = OtherEnd::From(REMOTE);
+            Header::of(&CircuitOpen { circuit: CircuitId(hops.into()), other })
+        }
+        Kind::CircuitOpened | Kind::CircuitData => Header::of(&CircuitId(hops.into())),
+        Kind::CircuitCredit => {
+            Header::of(&CircuitCredit { circuit: CircuitId(1), bytes: hops.into() })
+        }
+        Kind::CircuitClose => Header::of(&CircuitClose { circuit: CircuitId(1), reason: hops }),
         _ if kind.row().relay.is_some() => GossipHeader { hops, topic }.into(),
         _ => Header::EMPTY,
     }
@@ -164,6 +175,10 @@ fn decode_both(kind: Kind, header: &[u8], body: &Bytes) {
         Kind::DiscoveryQuery => one_spelling::<Query>(body),
         Kind::DiscoveryAnswer => one_spelling::<Answer>(body),
         Kind::Routed => one_spelling::<RoutedHeader>(header),
+        Kind::CircuitOpen => one_spelling::<CircuitOpen>(header),
+        Kind::CircuitOpened | Kind::CircuitData => one_spelling::<CircuitId>(header),
+        Kind::CircuitCredit => one_spelling::<CircuitCredit>(header),
+        Kind::CircuitClose => one_spelling::<CircuitClose>(header),
         Kind::Proposal | Kind::Vote => {
             one_spelling::<GossipHeader>(header);
             let valid = Signed::parse(body).map(|signed| signed.verify(kind, &NET));
@@ -280,7 +295,7 @@ fn continue_or_end(
                 assert!(row.sender == Sender::Anyone || machine.validator().is_some());
             }
             Action::End(_) => *ended = true,
-            Action::Send(_) | Action::RoundTrip(_) => {}
+            Action::Send(_) | Action::RoundTrip(_) | Action::LastWord => {}
         }
     }
     assert_eq!(machine.deadline().is_none(), *ended);

@@ -227,12 +227,12 @@ impl Kademlia {
 
     /// Offers a node to the table, and keeps what the table keeps. Others are sent to what its record
     /// tells, so it must be where the record says: at the very address if we dialled it, else at the
-    /// IP that it came from.
+    /// IP that it came from. Through a relay nobody was seen where they are.
     fn offer(&mut self, now: Time, contact: &Contact, out: &mut Vec<Action>) {
         let (record, at, node) = (&contact.record, contact.address, contact.record.node());
         let mut told = self.usable(record);
         let is_there = told.any(|address| address.ip() == at.ip());
-        if !self.config.enabled || !is_there {
+        if !self.config.enabled || !is_there || at.is_circuit() {
             return;
         }
         let reached = contact.outbound && record.record().addresses.contains(&at);
@@ -261,11 +261,13 @@ impl Kademlia {
         }
     }
 
-    /// The addresses of a record that this node may dial.
+    /// The addresses of a record that this node may visit. None is a relay's: a visit takes no
+    /// circuit.
     fn usable<'a>(&self, record: &'a VerifiedRecord) -> impl Iterator<Item = Address> + use<'a> {
         let private = self.config.allow_private;
         let addresses = record.record().addresses.iter().copied();
-        addresses.filter(move |at| at.is_routable() || (private && at.is_dialable()))
+        let fits = move |at: &Address| at.is_routable() || (private && at.is_dialable());
+        addresses.filter(move |at| fits(at) && !at.is_circuit())
     }
 
     /// When [`Kademlia::on_deadline`] wants to be called.

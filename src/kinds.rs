@@ -1,8 +1,12 @@
 //! Every message kind, in one table: code, documentation and `peerstage explain kinds` read it.
 
+mod shown;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use shown::table_as_markdown;
 
 use crate::{rate::TokenBucket, time::Time};
 
@@ -45,6 +49,16 @@ pub enum Kind {
     Response = 41,
     /// A sealed message to a node that the sender isn't connected to.
     Routed = 50,
+    /// Asks a relay for a circuit to a node, or offers a node one ([`crate::circuits`]).
+    CircuitOpen = 51,
+    /// The node at the other end takes the circuit.
+    CircuitOpened = 52,
+    /// Bytes of a circuit.
+    CircuitData = 53,
+    /// So many more bytes may be sent.
+    CircuitCredit = 54,
+    /// A circuit is over, or was refused.
+    CircuitClose = 55,
     /// A gossiped message of the chain's own, under a topic.
     Custom = 60,
 }
@@ -178,9 +192,17 @@ const fn gossip(
     }
 }
 
+/// A message of a circuit. All share a lane, so that data stays between opening and close; its queue
+/// holds the windows of all circuits that one peer may have by default.
+const fn circuit(k: Kind, name: &'static str, body: usize, rate: u32, burst: u32) -> KindRow {
+    let queue_bytes = if body == 0 { 64 * KIB } else { 2 * MIB };
+    let row = neighbour(k, name, body, rate, burst);
+    KindRow { lane: Lane::Bulk, overflow: Overflow::Reject, queue_bytes, ..row }
+}
+
 /// The table. Rates are guesses with a margin of ten over the busiest public chain of each class
 /// (Bitcoin 7 transactions a second, Solana 4,000), to be replaced by measurements.
-pub const KINDS: [KindRow; 18] = [
+pub const KINDS: [KindRow; 23] = [
     neighbour(Kind::Hello, "hello", 8 * KIB, 1, 2),
     neighbour(Kind::Ping, "ping", 16, 2, 10),
     neighbour(Kind::Pong, "pong", 16, 2, 10),
@@ -238,6 +260,12 @@ pub const KINDS: [KindRow; 18] = [
         queue_bytes: MIB,
         ..neighbour(Kind::Routed, "routed", 128 * KIB, 200, 400)
     },
+    circuit(Kind::CircuitOpen, "circuit_open", 0, 100, 400),
+    circuit(Kind::CircuitOpened, "circuit_opened", 0, 100, 400),
+    // 64 MB a second in full messages; a lone vote is one too.
+    circuit(Kind::CircuitData, "circuit_data", 16 * KIB, 4_000, 8_000),
+    circuit(Kind::CircuitCredit, "circuit_credit", 0, 4_000, 8_000),
+    circuit(Kind::CircuitClose, "circuit_close", 0, 100, 400),
     KindRow {
         overflow: Overflow::Reject,
         ..gossip(Kind::Custom, "custom", Lane::Bulk, MIB, 1_000, 2_000)
@@ -322,7 +350,12 @@ impl Kind {
             Kind::Request => 14,
             Kind::Response => 15,
             Kind::Routed => 16,
-            Kind::Custom => 17,
+            Kind::CircuitOpen => 17,
+            Kind::CircuitOpened => 18,
+            Kind::CircuitData => 19,
+            Kind::CircuitCredit => 20,
+            Kind::CircuitClose => 21,
+            Kind::Custom => 22,
         }
     }
 }
@@ -346,33 +379,6 @@ impl Lane {
             _ => None,
         }
     }
-}
-
-/// The table as Markdown, for `docs/protocol.md` and `peerstage explain kinds`.
-#[must_use]
-pub fn table_as_markdown() -> String {
-    let mut text = String::from(
-        "| kind | byte | lane | body, bytes at most | per second (burst) | queue, bytes | overflow | sender | signed | relay |\n\
-         |---|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for row in &KINDS {
-        let relay = row.relay.map_or("-", RelayMode::name);
-        text.push_str(&format!(
-            "| {} | {} | {:?} | {} | {} ({}) | {} | {:?} | {:?} | {} | {} |\n",
-            row.name,
-            row.kind.byte(),
-            row.lane,
-            row.body_max,
-            row.rate_per_second,
-            row.burst,
-            row.queue_bytes,
-            row.overflow,
-            row.sender,
-            if row.signed { "yes" } else { "no" },
-            relay,
-        ));
-    }
-    text
 }
 
 impl RelayMode {

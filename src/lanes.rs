@@ -3,9 +3,9 @@
 //! Lane 0 (votes, proposals) goes first, within [`CONSENSUS_RUN`] bytes; the other lanes share
 //! what is left by weight (deficit round robin, Shreedhar and Varghese 1995, section 3), so that
 //! none starves. Every kind is paced to the rate the receiver allows, so that an honest sender is
-//! never mistaken for a flood, and to the bytes a second that both sides allow. Votes and what
-//! keeps the connection (greeting, pings, goodbye) count towards those too, and never wait for
-//! them.
+//! never mistaken for a flood (messages of circuits, which strangers cause, by themselves), and to
+//! the bytes a second that both sides allow. Votes and what keeps the connection (greeting, pings,
+//! goodbye) count towards those too, and never wait for them.
 //!
 //! # Security
 //! Provided: bytes waiting are bounded by kind and in total, whatever the peer does not read; what
@@ -17,10 +17,15 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+mod carried;
 mod patience;
 mod wait;
 
-use self::{patience::Full, wait::keeps_connection};
+use self::{
+    carried::{Carried, is_carried},
+    patience::Full,
+    wait::keeps_connection,
+};
 use crate::{
     frame::{FLAG_FIRST, FLAG_LAST, FRAME_HEADER, FRAME_PAYLOAD_MAX, MESSAGE_HEAD},
     header::{HEADER_MAX, Header},
@@ -70,6 +75,8 @@ struct InProgress {
 #[derive(Debug)]
 pub struct Lanes {
     queues: [VecDeque<Outgoing>; LANES],
+    /// Of the lane for bulk, what is carried for others.
+    carried: Carried,
     in_progress: [Option<InProgress>; LANES],
     /// One bit a lane: something waits there, begun or not.
     waiting: u8,
@@ -100,6 +107,7 @@ impl Lanes {
     pub fn new(now: Time, bytes_max: usize) -> Self {
         Lanes {
             queues: Default::default(),
+            carried: Carried::default(),
             in_progress: Default::default(),
             waiting: 0,
             blocked: 0,
@@ -164,7 +172,10 @@ impl Lanes {
             return Pushed::Dropped;
         }
         self.account(message.kind, size);
-        if let Some(queue) = self.queues.get_mut(row.lane as usize) {
+        if is_carried(message.kind) {
+            self.carried.queue.push_back(message);
+            self.waiting |= 1 << row.lane as u8;
+        } else if let Some(queue) = self.queues.get_mut(row.lane as usize) {
             if keeps_connection(message.kind) {
                 let ahead = queue.iter().take_while(|other| keeps_connection(other.kind)).count();
                 queue.insert(ahead, message);
@@ -227,13 +238,6 @@ impl Lanes {
         self.bytes == 0
     }
 
-    fn fits(&self, kind: Kind, size: usize) -> bool {
-        let used = self.bytes_by_kind.get(kind.index()).copied().unwrap_or(usize::MAX);
-        // One message of the largest size always fits its empty queue, whatever its overhead.
-        let room_of_kind = used == 0 || used.saturating_add(size) <= kind.row().queue_bytes;
-        room_of_kind && self.bytes.saturating_add(size) <= self.bytes_max
-    }
-
     fn account(&mut self, kind: Kind, size: usize) {
         self.bytes = self.bytes.saturating_add(size);
         if let Some(used) = self.bytes_by_kind.get_mut(kind.index()) {
@@ -267,7 +271,8 @@ impl Lanes {
     fn note_waiting(&mut self, lane: usize) {
         let begun = self.in_progress.get(lane).is_some_and(Option::is_some);
         let queued = self.queues.get(lane).is_some_and(|queue| !queue.is_empty());
-        if !begun && !queued {
+        let carried = lane == Lane::Bulk as usize && !self.carried.queue.is_empty();
+        if !begun && !queued && !carried {
             self.waiting &= !(1 << lane);
             self.gathering |= lane == Lane::Transactions as usize;
         }
@@ -316,15 +321,14 @@ impl Lanes {
     }
 
     fn start_message(&mut self, lane: usize, now: Time) -> Option<()> {
-        let cell = self.in_progress.get_mut(lane)?;
-        if cell.is_none() {
-            let message = self.queues.get_mut(lane)?.pop_front()?;
+        if self.in_progress.get(lane)?.is_none() {
+            let message = self.take_next(lane, now)?;
             self.buckets.get_mut(message.kind.index())?.take(now, 1);
             if message.kind == Kind::Transaction {
                 // Until none waits.
                 (self.gathered, self.gathering) = (now.plus(GATHER_MS), false);
             }
-            *cell = Some(InProgress { message, sent: 0 });
+            *self.in_progress.get_mut(lane)? = Some(InProgress { message, sent: 0 });
         }
         Some(())
     }

@@ -11,6 +11,7 @@ pub mod address;
 mod backend;
 pub mod book;
 pub mod bootstrap;
+pub mod circuits;
 pub mod codec;
 pub mod config;
 pub mod connection;

@@ -18,8 +18,10 @@
 mod action;
 mod admission;
 mod anchors;
+mod answers;
 mod bans;
 mod census;
+mod circuits;
 mod config;
 mod dialler;
 mod eviction;
@@ -56,6 +58,7 @@ use crate::{
 };
 use anchors::Anchors;
 use bans::Bans;
+use circuits::Upgrades;
 use dialler::{DialPurpose, Dialler};
 use gate::Gate;
 use peers::Peers;
@@ -98,6 +101,7 @@ pub struct Manager {
     bans: Bans,
     anchors: Anchors,
     feelers: FeelerCounts,
+    upgrades: Upgrades,
     /// Nodes whose records the store keeps in vain.
     unusable: Vec<NodeId>,
     /// Picks the neighbourhoods whose peers are not evicted.
@@ -137,6 +141,7 @@ impl Manager {
             rng,
             anchors: Anchors::default(),
             feelers: FeelerCounts::default(),
+            upgrades: Upgrades::default(),
             unusable: Vec::new(),
             eviction_key,
             identity,
@@ -163,8 +168,11 @@ impl Manager {
         self.book.set_as_map(map);
     }
 
-    /// An address this node listens at: never dialled.
+    /// An address this node listens at: never dialled. That of a relay is others' too.
     pub fn on_listening(&mut self, now: Time, address: Address) {
+        if address.is_circuit() {
+            return;
+        }
         self.book.mark_own(now, address);
     }
 
@@ -255,7 +263,8 @@ impl Manager {
             return None;
         }
         let timers = self.next_look.min(self.next_ask).min(self.next_sweep).min(self.next_feeler);
-        let timers = earliest(self.visits.deadline(), Some(timers));
+        let timers = earliest(self.upgrades.deadline(), Some(timers));
+        let timers = earliest(self.visits.deadline(), timers);
         earliest(earliest(self.gate.deadline(), self.dialler.deadline()), timers)
     }
 
@@ -269,7 +278,7 @@ impl Manager {
         }
         for (attempt, late) in self.dialler.take_late(now) {
             out.push(Action::CancelDial { attempt, reason: CloseReason::HandshakeTimeout });
-            self.after_failure(now, &late, DialFailure::Timeout, out);
+            self.after_failure(now, (&late, late.address), DialFailure::Timeout, out);
         }
         self.end_late_visits(now, out);
         if self.next_sweep <= now {
@@ -281,6 +290,7 @@ impl Manager {
         if self.next_ask <= now {
             self.ask_for_peers(now, out);
         }
+        self.upgrade_peers(now, out);
         if self.next_look <= now {
             self.look_for_peers(now, out);
         }
@@ -331,6 +341,7 @@ impl Manager {
         out: &mut Vec<Action>,
     ) -> bool {
         let Some(gone) = self.peers.remove(peer) else { return false };
+        self.upgrades.forget(peer);
         out.push(close(gone.view.session, reason));
         out.push(down(now, &gone.view, Closure::local(reason)));
         true

@@ -22,6 +22,8 @@ mod own;
 mod prober;
 mod punch;
 mod puncher;
+mod punching;
+mod relays;
 mod roster;
 mod strangers;
 mod stun;
@@ -47,6 +49,8 @@ pub use punch::{
 };
 use puncher::Puncher;
 pub use puncher::{ANSWERED_MAX, OPENED_MAX};
+pub use relays::RELAYS_TOLD;
+use relays::Relays;
 use strangers::Strangers;
 pub use stun::{Answer, StunError, TransactionId, binding_request, read_answer, read_request};
 pub use verdict::{Reachability, Verdict};
@@ -112,6 +116,11 @@ pub struct NatTraversal {
     config: NatConfig,
     interfaces: Vec<IpAddr>,
     witnesses: Witnesses,
+    relays: Relays,
+    /// Whether the ways through relays are told.
+    tells_relays: bool,
+    /// Where peers saw it last, over IPv4 and IPv6.
+    outside: [Option<IpAddr>; 2],
     prober: Prober,
     leases: Leases,
     puncher: Puncher,
@@ -139,6 +148,9 @@ impl NatTraversal {
             config,
             interfaces: Vec::new(),
             witnesses: Witnesses::default(),
+            relays: Relays::default(),
+            tells_relays: false,
+            outside: [None; 2],
             prober: Prober::new(&[], Time::ZERO),
             announced: Vec::new(),
             since: Time::ZERO,
@@ -153,14 +165,14 @@ impl NatTraversal {
         self.next_look = now;
         self.since = now;
         self.on_deadline(now, out);
-        self.announce(out);
+        self.announce(now, out);
     }
 
     /// The STUN servers, by address; the names of the configuration may change theirs.
     pub fn set_stun_servers(&mut self, now: Time, servers: &[SocketAddr], out: &mut Vec<Action>) {
         self.prober.set_servers(servers, now);
         self.on_deadline(now, out);
-        self.announce(out);
+        self.announce(now, out);
     }
 
     /// The machine has these addresses. Those that hold on one link only are left out: no stranger
@@ -181,7 +193,7 @@ impl NatTraversal {
             self.since = now;
         }
         self.on_deadline(now, out);
-        self.announce(out);
+        self.announce(now, out);
     }
 
     /// A connection with a peer is open; the peer says where it sees us.
@@ -193,6 +205,7 @@ impl NatTraversal {
         out: &mut Vec<Action>,
     ) {
         self.witnesses.say(peer, self.group_of(&remote), observed);
+        self.look_outside();
         let ip = remote.ip();
         // Whom our packets let in is no stranger.
         let is_let_in = self.is_own(&ip) || self.puncher.was_sent(now, ip);
@@ -202,7 +215,7 @@ impl NatTraversal {
         } else if self.counts(&remote) && !is_let_in {
             self.strangers.on_came(now, &remote);
         }
-        self.announce(out);
+        self.announce(now, out);
     }
 
     /// An address is being dialled: whoever is there is no stranger for a while.
@@ -213,9 +226,10 @@ impl NatTraversal {
     /// A connection with a peer has ended.
     pub fn on_peer_gone(&mut self, now: Time, peer: &NodeId, out: &mut Vec<Action>) {
         self.witnesses.forget(peer);
+        self.relays.forget(now, peer);
         self.strangers.on_gone(now, peer);
         self.puncher.on_gone(peer);
-        self.announce(out);
+        self.announce(now, out);
     }
 
     /// A datagram that is not QUIC's came to the UDP port. False if it is no answer of ours.
@@ -233,7 +247,7 @@ impl NatTraversal {
         }
         let is_ours = self.prober.on_datagram(now, from, datagram);
         if is_ours {
-            self.announce(out);
+            self.announce(now, out);
         }
         is_ours
     }
@@ -248,7 +262,7 @@ impl NatTraversal {
     ) {
         let allow_private = self.config.allow_private;
         self.leases.on_granted(now, transport, granted, allow_private);
-        self.announce(out);
+        self.announce(now, out);
     }
 
     /// A deadline has come.
@@ -266,7 +280,7 @@ impl NatTraversal {
         out.extend(due.into_iter().map(|(server, request)| Action::Ask { server, request }));
         let due = self.leases.due(now);
         out.extend(due.into_iter().map(|(transport, port)| Action::Map { transport, port }));
-        self.announce(out);
+        self.announce(now, out);
     }
 
     fn deadline_of_rest(&self) -> Option<Time> {
@@ -332,44 +346,10 @@ impl NatTraversal {
             && !self.interfaces.iter().any(public)
     }
 
-    /// A connection with this node is wanted, and dialling may not do: a hole is punched.
-    pub fn want(&mut self, now: Time, peer: NodeId, out: &mut Vec<Action>) {
-        if self.config.hole_punching {
-            self.punch(out, |puncher, out| puncher.want(now, peer, out));
-        }
-    }
-
-    /// A node that wants a hole punched has sent this, sealed and signed.
-    pub fn on_punch(
-        &mut self,
-        now: Time,
-        peer: NodeId,
-        message: PunchMessage,
-        out: &mut Vec<Action>,
-    ) {
-        if self.config.hole_punching {
-            self.punch(out, |puncher, out| puncher.on_message(now, peer, message, out));
-        }
-    }
-
-    /// A node is banned until then, and gets no answers; a time that is over lifts the ban.
-    pub fn on_banned(&mut self, now: Time, node: NodeId, until: Time) {
-        self.puncher.on_banned(now, node, until);
-    }
-
-    fn punch<T>(
-        &mut self,
-        out: &mut Vec<Action>,
-        input: impl FnOnce(&mut Puncher, &mut Vec<PunchAction>) -> T,
-    ) -> T {
-        let mut orders = Vec::new();
-        let result = input(&mut self.puncher, &mut orders);
-        out.extend(orders.into_iter().map(Action::Punch));
-        result
-    }
-
     /// Something of what is known may have changed.
-    fn announce(&mut self, out: &mut Vec<Action>) {
+    fn announce(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.tells_relays = self.wants_relays(now);
+        self.relays.rotate(now);
         let candidates = self.candidates();
         self.puncher.set_own(self.own(&candidates));
         if candidates != self.announced {

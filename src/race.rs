@@ -52,7 +52,7 @@ pub struct Race {
 
 /// The order in which addresses are tried: the families in turn (RFC 8305 section 4), beginning
 /// with that of the first address given, whose machine goes first; QUIC before TCP at each
-/// machine. Every address once, and none that can't be dialled.
+/// machine; ways through relays last. Every address once, and none that can't be dialled.
 #[must_use]
 pub fn in_order(candidates: impl IntoIterator<Item = Address>) -> Vec<Address> {
     let mut all: Vec<Address> = Vec::new();
@@ -61,15 +61,24 @@ pub fn in_order(candidates: impl IntoIterator<Item = Address>) -> Vec<Address> {
             all.push(address);
         }
     }
-    let Some(first) = all.first().map(Address::ip) else { return Vec::new() };
+    let nearest = all.iter().find(|address| !address.is_circuit()).or(all.first());
+    let Some(first) = nearest.map(Address::ip) else { return Vec::new() };
     // Stable: otherwise as they were given.
     all.sort_by_key(|address| (address.ip() != first, address.transport() != TransportKind::Quic));
     let (own, other): (VecDeque<Address>, VecDeque<Address>) =
         all.into_iter().partition(|address| address.ip().is_ipv6() == first.is_ipv6());
     let (mut turn, mut other, mut order) = (own, other, Vec::new());
-    while order.len() < CANDIDATES_MAX && !(turn.is_empty() && other.is_empty()) {
+    while !(turn.is_empty() && other.is_empty()) {
         order.extend(turn.pop_front());
         std::mem::swap(&mut turn, &mut other);
+    }
+    order.sort_by_key(Address::is_circuit);
+    // However many direct ways there are said to be, one through a relay is tried.
+    let relayed = order.iter().find(|address| address.is_circuit()).copied();
+    order.truncate(CANDIDATES_MAX);
+    if let Some(relayed) = relayed.filter(|relayed| !order.contains(relayed)) {
+        order.pop();
+        order.push(relayed);
     }
     order
 }
@@ -246,6 +255,15 @@ mod tests {
         let order = in_order([tcp(), v6_tcp, quic(), v6_quic, tcp(), address("9.8.7.6:0")]);
         assert_eq!(order, [quic(), v6_quic, tcp(), v6_tcp]);
         assert!(in_order([]).is_empty());
+    }
+
+    #[test]
+    fn a_way_through_a_relay_is_tried_last_and_always() {
+        let circuit = address("/ip4/1.1.1.1/tcp/1/p2p-circuit");
+        assert_eq!(in_order([circuit, tcp(), quic()]), [quic(), tcp(), circuit]);
+        let many = (1..=9).map(|port| Address::new([9, 8, 7, 6].into(), port));
+        let order = in_order(many.chain([circuit]));
+        assert_eq!((order.len(), order.last()), (CANDIDATES_MAX, Some(&circuit)));
     }
 
     proptest! {

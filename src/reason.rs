@@ -93,6 +93,9 @@ close_reasons! {
     SlowReader = 19, "slow_reader";
     /// The socket failed or was closed without a word.
     ConnectionLost = 20, "connection_lost";
+    /// A direct connection took the place of this one, which a relay carried. Whoever says so
+    /// sends nothing more here, and hears the other side out.
+    Upgraded = 21, "upgraded";
 }
 
 impl fmt::Display for CloseReason {

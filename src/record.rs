@@ -77,6 +77,10 @@ impl Capabilities {
     /// Is behind a NAT that may let nobody in: whoever dials it does well to have it send too
     /// ([`crate::nat::PunchMessage`]).
     pub const BEHIND_NAT: Capabilities = Capabilities(1 << 3);
+    /// Takes connections that a relay carries ([`crate::circuits`]).
+    pub const CIRCUITS: Capabilities = Capabilities(1 << 4);
+    /// Carries circuits for others.
+    pub const RELAY: Capabilities = Capabilities(1 << 5);
 
     /// Whether all of `other` is in this set.
     #[must_use]

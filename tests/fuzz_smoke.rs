@@ -64,6 +64,16 @@ fn stun() {
     smoke(fuzzing::stun, &[answer], 20_000);
 }
 
+#[test]
+fn circuits() {
+    // A circuit between two peers, answered and used; one that is dialled; one that is offered.
+    let carried = vec![0, 1, 1, 0, 2, 0, 2, 0, 3, 1, 1, 200, 6, 0, 2, 60, 8, 1, 1, 1];
+    let dialled =
+        vec![9, 3, 0, 0, 2, 0, 1, 0, 11, 0, 0, 255, 4, 0, 1, 100, 12, 0, 0, 0, 13, 0, 0, 0];
+    let offered = vec![1, 4, 1, 0, 10, 0, 0, 0, 5, 1, 1, 80, 14, 1, 0, 0];
+    smoke(fuzzing::circuits, &[carried, dialled, offered], 20_000);
+}
+
 /// Fewer runs: each makes key pairs.
 #[test]
 fn handshakes() {
@@ -75,7 +85,7 @@ fn handshakes() {
 
 #[test]
 fn messages() {
-    let seeds: Vec<Vec<u8>> = (0..18)
+    let seeds: Vec<Vec<u8>> = (0..23)
         .flat_map(|kind| [vec![kind, 0x80], vec![kind, 0]])
         .map(|mut seed| {
             seed.extend([1, 0, 0, 0, 0, 0, 0, 0, 20]);

@@ -8,6 +8,7 @@ use std::{fs, path::PathBuf};
 use bytes::BytesMut;
 use peerstage_core::{
     address::{Address, TransportKind},
+    circuits::{CircuitClose, CircuitCredit, CircuitId, CircuitOpen, CircuitReason, OtherEnd},
     codec::{Capped, Text, encode},
     coordinate::Coordinate,
     frame::RECORD_MAX,
@@ -53,6 +54,9 @@ fn the_protocol_document_agrees_with_the_code() {
     let rows = CloseReason::ALL.iter().map(|r| format!("| {} | `{}` |\n", r.code(), r.name()));
     let reasons: String = rows.collect();
     agrees("docs/protocol.md", "reasons", &format!("| code | reason |\n|---|---|\n{reasons}"));
+    let rows = CircuitReason::ALL.iter().map(|r| format!("| {} | `{}` |\n", r.code(), r.name()));
+    let ends: String = rows.collect();
+    agrees("docs/protocol.md", "circuits", &format!("| code | reason |\n|---|---|\n{ends}"));
     agrees("docs/protocol.md", "examples", &examples());
 }
 
@@ -123,6 +127,22 @@ fn claim() -> SignedClaim {
         payload: Capped::first(*b"xyz"),
     };
     claim.sign(&node(), &NET).unwrap()
+}
+
+/// What is said of circuits.
+fn circuits() -> Vec<(&'static str, Vec<u8>)> {
+    let circuit = CircuitId(1);
+    let open =
+        CircuitOpen { circuit, other: OtherEnd::To(peerstage_core::identity::NodeId([4; 32])) };
+    let close = CircuitClose { circuit, reason: CircuitReason::PeerQuota.code() };
+    vec![
+        ("circuit_open header: circuit 1, to 32 bytes 04", encode(&open).unwrap()),
+        (
+            "circuit_credit header: circuit 1, 16384 bytes",
+            encode(&CircuitCredit { circuit, bytes: 16_384 }).unwrap(),
+        ),
+        ("circuit_close header: circuit 1, peer_quota", encode(&close).unwrap()),
+    ]
 }
 
 /// Questions and answers of discovery.
@@ -216,7 +236,7 @@ fn examples() -> String {
             Signed::seal(Kind::Vote, &validator(), &NET, stamp, b"yes").to_vec(),
         ),
     ];
-    let rows = rows.into_iter().chain(discovery());
+    let rows = rows.into_iter().chain(discovery()).chain(circuits());
     let shown = rows.map(|(what, bytes)| format!("{what}:\n\n```\n{}\n```\n", wrapped(&bytes)));
     shown.collect::<Vec<_>>().join("\n")
 }

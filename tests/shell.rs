@@ -147,12 +147,14 @@ fn a_panic_in_a_core_actor_is_fatal_by_name() {
         "relay",
         "requests",
         "manager",
+        "discovery",
         "scoring",
         "store",
         "blockchain",
         "consensus",
         "monitoring",
         "nat",
+        "circuits",
     ];
     for actor in actors {
         peerstage::testkit::run_virtual(1, |seed| async move {

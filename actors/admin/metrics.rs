@@ -71,6 +71,24 @@ fn describe() {
         "peerstage_bytes_total",
         "Bytes on the wire by direction and transport"
     );
+    ::metrics::describe_gauge!("peerstage_circuits", "Circuits, by whether they end here");
+    ::metrics::describe_counter!("peerstage_circuits_total", "Circuits begun, by role");
+    ::metrics::describe_counter!("peerstage_circuits_ended_total", "By role and reason");
+    ::metrics::describe_counter!("peerstage_circuits_refused_total", "By reason");
+    ::metrics::describe_counter!("peerstage_circuit_bytes_total", "Bytes carried for others");
+    ::metrics::describe_counter!(
+        "peerstage_circuit_messages_ignored_total",
+        "Messages that meant nothing, mostly of circuits that had just ended; by reason"
+    );
+    ::metrics::describe_counter!(
+        "peerstage_relayed_bytes_total",
+        "Bytes of connections that relays carry, which bytes_total has at the relays' connections"
+    );
+    ::metrics::describe_counter!("peerstage_upgrades_total", "Relayed peers that became direct");
+    ::metrics::describe_counter!(
+        "peerstage_upgrade_unsent_bytes_total",
+        "Bytes that a replaced connection did not send in time"
+    );
     ::metrics::describe_counter!("peerstage_kind_messages_total", "Messages by kind and fate");
     ::metrics::describe_counter!("peerstage_drops_total", "Messages dropped by reason");
 }

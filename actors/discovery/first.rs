@@ -94,7 +94,6 @@ impl Discovery {
             alone / 1000,
             self.named,
         );
-        tracing::error!("{text}");
         let what = What::Alarm { name: "bootstrap", text };
         tell("event", &self.links.events, Event { at: self.clock.now(), what });
     }

@@ -2,13 +2,14 @@
 //!
 //! # Security
 //! Provided: off unless the operator switches it on; in mode "private" nothing is said or heard
-//! through an address that strangers can reach; what is heard is a place to dial while peers are
+//! through an interface that has an address which strangers can reach; what is heard is a place to dial while peers are
 //! missing, where the node must prove its id and the network; how many are kept is bounded
 //! ([`peerstage_core::manager::FOUND_MAX`]), and they are dialled no oftener than any stranger.
-//! Not provided: secrecy towards the local network, which learns the node's id and port, and the
-//! id of its network.
+//! Not provided: a bound on what the multicast DNS library keeps of what the local network claims,
+//! for as long as each claim says; secrecy towards the local network, which learns the node's id and port, and the
+//! id of its network; mode "private" for an interface that becomes public while the node runs.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use mdns_sd::{IfKind, IfPredicate, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
 use peerstage_core::{
@@ -56,7 +57,10 @@ impl Lan {
         }
         let daemon = ServiceDaemon::new()?;
         if settings.mode == LanMode::Private {
-            let public = IfPredicate::new(|at| Address::new(at.ip(), 1).is_routable());
+            let names = names_of_public(netdev::get_interfaces());
+            let public = IfPredicate::new(move |at| {
+                names.contains(&at.name) || Address::new(at.ip(), 1).is_routable()
+            });
             daemon.disable_interface(IfKind::Predicate(public))?;
         }
         let mut hearing = Vec::new();
@@ -79,6 +83,15 @@ impl Lan {
         }
         Ok(Some(Lan { daemon, hearing }))
     }
+}
+
+/// The interfaces that strangers reach by one of their addresses: by the others, such as those of the
+/// link, they are no less public.
+fn names_of_public(interfaces: Vec<netdev::Interface>) -> BTreeSet<String> {
+    let is_public = |interface: &netdev::Interface| {
+        interface.ip_addrs().into_iter().any(|ip| Address::new(ip, 1).is_routable())
+    };
+    interfaces.into_iter().filter(is_public).map(|interface| interface.name).collect()
 }
 
 impl Drop for Lan {
@@ -120,4 +133,26 @@ fn nodes(
     ips.sort_unstable();
     let addresses = ips.into_iter().map(|ip| Address::new(ip, service.port).over(transport));
     addresses.filter(Address::is_dialable).map(|address| (node, address)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine of a provider has a public IPv4 address and one of the link by IPv6 on one interface.
+    #[test]
+    fn an_interface_is_public_with_all_its_addresses() {
+        let interface = |name: &str, v4: &str, v6: &str| {
+            let mut interface = netdev::Interface::dummy();
+            interface.name = name.to_owned();
+            interface.ipv4 = vec![v4.parse().unwrap()];
+            interface.ipv6 = vec![v6.parse().unwrap()];
+            interface
+        };
+        let both = [
+            interface("eth0", "81.2.69.142/24", "fe80::1/64"),
+            interface("eth1", "192.168.1.7/24", "fe80::2/64"),
+        ];
+        assert_eq!(names_of_public(both.into()), ["eth0".to_owned()].into());
+    }
 }

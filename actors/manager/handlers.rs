@@ -1,7 +1,5 @@
 //! What the NetworkManager does with each message: one line, or nearly.
 
-use std::sync::atomic::Ordering;
-
 use actix::{Context, Handler, MessageResult, ResponseActFuture, StreamHandler, WrapFuture};
 use peerstage_core::{
     manager::{Action, Direction},
@@ -52,7 +50,10 @@ impl StreamHandler<Vec<Accepted>> for NetworkManager {
             let (id, wanted) = self.new_session(address, Direction::Inbound);
             step(self, ctx, |actor, now, out| {
                 let first = out.len();
-                actor.machine.on_inbound_attempt(now, id, address, out);
+                match new.expected() {
+                    Some(from) => actor.machine.on_circuit_attempt(now, id, (address, from), out),
+                    None => actor.machine.on_inbound_attempt(now, id, address, out),
+                }
                 // The handshake begins only if the machine lets it, before any cryptography.
                 let accepted = out
                     .iter()
@@ -191,11 +192,11 @@ impl Handler<ManagerQuery> for NetworkManager {
 
     fn handle(&mut self, ManagerQuery: ManagerQuery, _: &mut Context<Self>) -> Self::Result {
         fault_point("NetworkManager::ManagerQuery");
-        let live = self.sessions.values().filter_map(|session| session.greeting.as_ref());
         let (mut bytes_in, mut bytes_out) = self.past_bytes;
-        for greeted in live {
-            bytes_in += greeted.outbox.counters().bytes_in.load(Ordering::Relaxed);
-            bytes_out += greeted.outbox.counters().bytes_out.load(Ordering::Relaxed);
+        for session in self.sessions.values() {
+            let Some(greeted) = &session.greeting else { continue };
+            let (came, went) = session.bytes(greeted);
+            (bytes_in, bytes_out) = (bytes_in + came, bytes_out + went);
         }
         let validators = self.machine.peers().filter(|peer| peer.validator.is_some()).count();
         // The machine counts places; people count connections, whatever their place.
@@ -214,6 +215,7 @@ impl Handler<Shutdown> for NetworkManager {
         let (done, gone) = oneshot::channel();
         self.stopping = Some(done);
         step(self, ctx, |actor, now, out| actor.machine.on_shutdown(now, out));
+        self.close_retiring();
         if !self.has_greeted() {
             self.stopping = None;
         }

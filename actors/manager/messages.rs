@@ -29,6 +29,8 @@ pub enum Named {
     Bootstrap,
     /// The configuration, as a persistent peer.
     Persistent,
+    /// The configuration, by a name that leads elsewhere now.
+    Moved,
     /// DNS or the local network.
     Found,
     /// The operator or the chain, until it is disconnected.
@@ -108,6 +110,8 @@ pub struct PeerRow {
     pub blocks_only: bool,
     /// Whether we dialled.
     pub outbound: bool,
+    /// Whether we dialled through a hole in its NAT.
+    pub punched: bool,
     /// The validator it proved to speak for.
     pub validator: Option<PublicKey>,
     /// Its software.

@@ -8,6 +8,7 @@ mod opening;
 mod orders;
 mod racing;
 mod sessions;
+mod upgrading;
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +25,7 @@ use peerstage_core::{
     messages::{ConnectionPurpose, Hello, PeersRequest},
     nat::Told,
     reason::{CloseReason, Closure},
-    record::{SignedRecord, VerifiedRecord},
+    record::{Capabilities, SignedRecord, VerifiedRecord},
     scoring::Fault,
     time::{Millis, Time},
 };
@@ -87,10 +88,24 @@ struct Session {
     greeting: Option<Greeted>,
     /// Since when it has its slot, or had.
     admitted: Option<Time>,
+    /// A direct connection has taken its place; what it still brings counts.
+    retiring: bool,
     /// The machine wants it gone, for this reason.
     refused: Option<CloseReason>,
     /// Dropped when it need not be opened any more.
     wanted: Option<oneshot::Sender<()>>,
+}
+
+impl Session {
+    /// Bytes that came and went on the wire. Those of a circuit did so on another connection.
+    fn bytes(&self, greeted: &Greeted) -> (u64, u64) {
+        let counters = greeted.outbox.counters();
+        if self.address.is_circuit() {
+            return (0, 0);
+        }
+        let count = |bytes: &std::sync::atomic::AtomicU64| bytes.load(Ordering::Relaxed);
+        (count(&counters.bytes_in), count(&counters.bytes_out))
+    }
 }
 
 struct Greeted {
@@ -122,6 +137,8 @@ pub struct NetworkManager {
     dials: BTreeMap<DialId, (SessionId, LinkKind)>,
     next_session: u64,
     own: Arc<OwnNode>,
+    /// Whether peers may carry connections of this node.
+    circuits: bool,
     /// What the record says of where we are.
     told: Told,
     next_record: Time,
@@ -148,6 +165,7 @@ pub(crate) struct ManagerParts {
     pub(crate) bootstrap: Vec<NamedNode>,
     pub(crate) persistent: Vec<NamedNode>,
     pub(crate) own: Arc<OwnNode>,
+    pub(crate) circuits: bool,
     pub(crate) told: Told,
     pub(crate) clock: Clock,
     pub(crate) lifeline: Lifeline,
@@ -189,6 +207,7 @@ impl NetworkManager {
             dials: BTreeMap::new(),
             next_session: 0,
             own: parts.own,
+            circuits: parts.circuits,
             told: parts.told,
             next_record,
             last_record,
@@ -211,6 +230,7 @@ impl NetworkManager {
             direction,
             greeting: None,
             admitted: None,
+            retiring: false,
             refused: None,
             wanted: Some(wanted),
         };
@@ -237,6 +257,7 @@ impl NetworkManager {
             place: view.place,
             blocks_only: view.blocks_only,
             outbound: view.outbound,
+            punched: view.punched,
             validator: view.validator,
             agent: greeted.agent.clone(),
             metadata: greeted.metadata.clone(),
@@ -255,6 +276,12 @@ impl NetworkManager {
             return tracing::warn!(target = %order.target, "no transport of this node leads there");
         };
         let address = target.address;
+        if order.named == Named::Moved {
+            if self.machine.on_name_moved(&address) {
+                self.named.remove(&address);
+            }
+            return;
+        }
         // What strangers name leaves room for what the operator names.
         let max = if order.named == Named::Found { NAMED_MAX / 2 } else { NAMED_MAX };
         if self.named.len() < max {
@@ -267,7 +294,7 @@ impl NetworkManager {
             Named::Now if !self.machine.connect(now, target, out) => {
                 tracing::warn!(%address, "too many addresses to keep connected to");
             }
-            Named::Now => {}
+            Named::Now | Named::Moved => {}
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::{
 pub(crate) enum Accepted {
     /// A stream of bytes, on which a Noise handshake follows.
     Plain(Link),
+    /// A circuit, from this node by what its relay says.
+    Circuit(Link, NodeId),
     /// QUIC, which secures itself.
     Quic(Box<QuicIncoming>),
 }
@@ -25,8 +27,16 @@ impl Accepted {
     /// Where it comes from.
     pub(crate) fn remote(&self) -> Address {
         match self {
-            Accepted::Plain(link) => link.remote,
+            Accepted::Plain(link) | Accepted::Circuit(link, _) => link.remote,
             Accepted::Quic(incoming) => incoming.remote(),
+        }
+    }
+
+    /// Who must be there, if a relay has said so.
+    pub(crate) fn expected(&self) -> Option<NodeId> {
+        match self {
+            Accepted::Circuit(_, from) => Some(*from),
+            Accepted::Plain(_) | Accepted::Quic(_) => None,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::FutureExt;
 use peerstage_core::{
-    address::Address,
+    circuits::CircuitReason,
     connection::Terms,
     handshake::{HandshakeConfig, HandshakeError},
     identity::NodeId,
@@ -23,7 +23,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::oneshot;
 
-use super::opened::{Accepted, Opened};
+use super::{
+    opened::{Accepted, Opened},
+    racing::Ways,
+};
 use crate::{
     clock::Clock,
     network::Transports,
@@ -59,7 +62,7 @@ impl Opening {
         self: &Arc<Self>,
         (attempt, link): (DialId, LinkKind),
         session: SessionId,
-        candidates: Vec<Address>,
+        ways: Ways,
         expected: Option<NodeId>,
         wanted: Wanted,
     ) {
@@ -67,10 +70,12 @@ impl Opening {
         let rng = self.rng();
         let by = self.clock.now().plus(self.connection_timeout);
         self.placement.spawn_handshake(async move {
-            let opened = while_wanted(wanted, this.race(candidates, expected, rng)).await;
+            let mut at = None;
+            let opened = while_wanted(wanted, this.race(ways, expected, rng, &mut at)).await;
             let failed = move |error: &UpgradeError| SessionEvent::DialFailed {
                 session,
                 attempt,
+                at,
                 failure: failure_of(error),
                 reason: error.reason(),
             };
@@ -105,12 +110,18 @@ impl Opening {
     }
 
     async fn answer(&self, accepted: Accepted, rng: ChaCha20Rng) -> Result<Opened, UpgradeError> {
+        let expected = accepted.expected();
         match accepted {
-            Accepted::Plain(link) => {
+            Accepted::Plain(link) | Accepted::Circuit(link, _) => {
                 let link = Link { io: link.io.move_here()?, ..link };
                 let (config, address) = (self.handshake.clone(), link.remote);
                 let upgrading = upgrade(link, Side::Acceptor, config, rng, &self.clock);
                 let (io, established) = Box::pin(upgrading).await?;
+                let found = established.remote.node_id();
+                if expected.is_some_and(|expected| expected != found) {
+                    // One identity at the relay would be any number of them here.
+                    return Err(HandshakeError::UnexpectedPeer { found }.into());
+                }
                 Ok(Opened::noise(io, *established, address))
             }
             Accepted::Quic(incoming) => {
@@ -144,6 +155,9 @@ impl Opening {
 
     fn launch(&self, session: SessionId, opened: Opened, link: LinkKind, greeting_by: Time) {
         let Opened { channel, remote, hash, suite, address } = opened;
+        let now = self.clock.now();
+        let circuit = address.is_circuit();
+        let limits = if circuit { ByteLimits::none(now) } else { self.limits.clone() };
         // First: from here on, whatever happens, the end is told.
         let guard = SessionGuard::new(session, remote, self.sessions.clone());
         let parts = PeerParts {
@@ -158,7 +172,7 @@ impl Opening {
                 ping_interval: self.timing.ping_interval,
                 ping_timeout: self.timing.ping_timeout,
                 idle_timeout: self.timing.idle_timeout,
-                hello_timeout: greeting_by.since(self.clock.now()),
+                hello_timeout: greeting_by.since(now),
                 reads_slowly: self.limits.reads_slowly(),
             },
             hello: self.own.hello(&hash, address, link),
@@ -166,7 +180,7 @@ impl Opening {
             nonce: self.rng().next_u64(),
             queue_bytes: self.queue_bytes,
             budget_bytes: self.budget_bytes,
-            limits: self.limits.clone(),
+            limits,
             links: self.links.clone(),
             guard,
             clock: self.clock.clone(),
@@ -217,6 +231,8 @@ fn failure_of(error: &UpgradeError) -> DialFailure {
             }
             _ => DialFailure::Unreachable,
         },
+        UpgradeError::Circuit(CircuitReason::Timeout) => DialFailure::Timeout,
+        UpgradeError::Circuit(_) => DialFailure::Unreachable,
         UpgradeError::Panicked | UpgradeError::NotWanted => DialFailure::Local,
     }
 }

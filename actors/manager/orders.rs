@@ -1,15 +1,22 @@
 //! Carrying out the manager machine's orders.
 
 use peerstage_core::{
-    address::NetworkGroup, kademlia::Contact, manager::PeerView, nat::Candidate, race,
-    relay::PeerInfo, time::earliest,
+    address::{NetworkGroup, TransportKind},
+    circuits::CircuitPeer,
+    kademlia::Contact,
+    manager::PeerView,
+    nat::Candidate,
+    race,
+    relay::PeerInfo,
+    time::earliest,
 };
 
 use super::{
     exchange::{peers_message, record_message},
+    racing::Ways,
     *,
 };
-use crate::{discovery::ToDiscovery, peer::PeerUp, peer_store::Entry};
+use crate::{circuits::ToCircuits, discovery::ToDiscovery, peer::PeerUp, peer_store::Entry};
 
 impl NetworkManager {
     fn close(
@@ -37,19 +44,15 @@ impl NetworkManager {
     }
 
     /// The addresses that are tried for one: its own, what the operator's name for it stands for,
-    /// and of the node's record the same machine over other transports and one machine of the
-    /// other family. Not more, or one record could send us to many strangers. A feeler tests the
-    /// one address.
-    fn candidates(
-        &self,
-        link: LinkKind,
-        address: Address,
-        expected: Option<NodeId>,
-    ) -> Vec<Address> {
+    /// and of the node's record the same machine over other transports, one machine of the other
+    /// family, and ways through relays that are peers. Not more, or one record could send us to
+    /// many strangers. A feeler tests the one address.
+    fn candidates(&self, link: LinkKind, address: Address, expected: Option<NodeId>) -> Ways {
         let kinds = &self.opening.transports.kinds;
-        let usable = |address: &Address| kinds.contains(&address.transport());
+        let usable = |address: &Address| kinds.contains(&address.transport().carrier());
         if link == LinkKind::Feeler {
-            return race::in_order(Some(address).filter(usable));
+            let addresses = race::in_order(Some(address).filter(usable));
+            return Ways { addresses, ..Ways::default() };
         }
         let book = self.machine.book();
         let record = expected.and_then(|node| book.record(&node));
@@ -58,36 +61,96 @@ impl NetworkManager {
         let recorded: Vec<Address> = recorded.collect();
         let is_other = |a: &&Address| a.ip().is_ipv6() != address.ip().is_ipv6();
         let other = recorded.iter().find(is_other).map(Address::ip);
-        let near = |a: &Address| a.ip() == address.ip() || Some(a.ip()) == other;
+        // Whoever is a peer already is dialled to be reached without a relay.
+        let relayed = link == LinkKind::Full
+            && expected.is_some_and(|node| self.machine.peer(&node).is_none());
+        let near = |a: &Address| match a.is_circuit() {
+            true => relayed,
+            false => a.ip() == address.ip() || Some(a.ip()) == other,
+        };
         let named = self.named.get(&address).into_iter().flatten().copied();
         let all = [address].into_iter().chain(named).chain(recorded.into_iter().filter(near));
-        race::in_order(all.filter(usable))
+        let all: Vec<Address> = all.filter(usable).collect();
+        let relay = |address: &Address| Some((*address, self.machine.relay_of(address)?));
+        let circuits = all.iter().filter(|address| self.circuits && address.is_circuit());
+        let relays: BTreeMap<Address, NodeId> = circuits.filter_map(relay).collect();
+        let usable = |address: &Address| !address.is_circuit() || relays.contains_key(address);
+        Ways { addresses: race::in_order(all.into_iter().filter(usable)), relays }
     }
 
-    fn peer_up(&mut self, id: SessionId, view: &PeerView) {
-        let (now, group) = (self.clock.now(), self.group_of(view.address));
+    fn begin_dial(
+        &mut self,
+        attempt: DialId,
+        link: LinkKind,
+        address: Address,
+        expected: Option<NodeId>,
+    ) {
+        let (session, wanted) = self.new_session(address, Direction::Outbound(attempt));
+        self.dials.insert(attempt, (session, link));
+        let ways = self.candidates(link, address, expected);
+        for way in ways.addresses.iter().filter(|way| !way.is_circuit()) {
+            let _ = self.links.seen.push_control(Seen::Dialled(*way));
+        }
+        self.opening.dial((attempt, link), session, ways, expected, wanted);
+    }
+
+    /// Where others reach a peer that carries circuits, if it is one.
+    fn relay_address(&self, greeted: &Greeted, view: &PeerView) -> Option<Address> {
+        // Others reach it where this node did, now or before.
+        let book = self.machine.book();
+        let met = |address: &&Address| {
+            let entry = book.get(address);
+            let is_it = entry.is_some_and(|e| e.is_verified() && e.peer == Some(view.peer));
+            is_it && !address.is_circuit()
+        };
+        let record = greeted.record.record();
+        let serves = self.circuits && record.capabilities.contains(Capabilities::RELAY);
+        let recorded = || record.addresses.iter().find(met).copied();
+        if !serves || view.blocks_only || view.address.is_circuit() {
+            return None;
+        }
+        if view.outbound { Some(view.address) } else { recorded() }
+    }
+
+    fn peer_up(&mut self, id: SessionId, view: &PeerView, replaces: Option<SessionId>) {
+        let (now, near) = (self.clock.now(), self.group_of(view.address));
+        let is_retiring = |older: &SessionId| self.sessions.get(older).is_some_and(|s| s.retiring);
+        let upgrades = replaces.filter(is_retiring);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.admitted = Some(now);
         let Some(greeted) = &session.greeting else { return };
-        let PeerView { peer, address, outbound, validator, blocks_only, .. } = *view;
-        let info = PeerInfo { peer, validator, outbound, blocks_only };
+        let PeerView { peer, address, outbound, validator, blocks_only, group, .. } = *view;
+        // Of use to the relay is whom this node has chosen, whoever dialled.
+        let info = PeerInfo { peer, validator, outbound: view.chosen, blocks_only };
         let (outbox, noise_key) = (greeted.outbox.clone(), greeted.noise_key);
-        // Whoever wants only blocks is asked for no nodes.
+        // Whoever wants only blocks is asked for no nodes, and carries nothing.
         if !blocks_only {
-            let record = (*greeted.record).clone();
-            let contact = Contact { session: id, record, address, outbound, visit: false, group };
+            let (session, record) = (id, (*greeted.record).clone());
+            let capabilities = record.record().capabilities;
+            let peer = CircuitPeer { session, peer, address, group, outbound, capabilities };
+            let _ = self.opening.links.circuits.push_control(ToCircuits::Up(peer, outbox.clone()));
+            let contact = Contact { session, record, address, outbound, visit: false, group: near };
             self.opening.links.discovery_up(contact, outbox.clone());
         }
-        self.opening.links.up(PeerUp { session: id, info, noise_key, outbox });
+        self.opening.links.up(PeerUp { session: id, info, noise_key, outbox, upgrades });
         let _ = greeted.orders.try_send(PeerOrder::Accept);
-        let remote = address;
-        let seen = Seen::At { peer, remote, outbound, observed: greeted.observed };
-        let _ = self.links.seen.push_control(seen);
+        let Some(greeted) = self.sessions.get(&id).and_then(|s| s.greeting.as_ref()) else {
+            return;
+        };
+        // Through a relay a peer sees the relay, and comes from nowhere.
+        if !address.is_circuit() {
+            let (remote, relay) = (address, self.relay_address(greeted, view));
+            let seen = Seen::At { peer, remote, outbound, observed: greeted.observed, relay };
+            let _ = self.links.seen.push_control(seen);
+        }
         let agent = greeted.agent.clone();
         // Shown from there, as its end is: one queue keeps the two in order.
         let seen = Observation::Connected { peer, address, outbound, validator, agent };
         let _ = self.links.observations.push(seen);
         self.show_peers();
+        if let Some(older) = upgrades {
+            self.retire(older);
+        }
     }
 
     fn peer_down(
@@ -99,6 +162,7 @@ impl NetworkManager {
     ) {
         self.show_peers();
         self.opening.links.down(peer, session);
+        let _ = self.opening.links.circuits.push_control(ToCircuits::Down(session));
         self.opening.links.discovery_down(session);
         let _ = self.links.seen.push_control(Seen::Gone(peer));
         let gone = Observation::Disconnected { peer, address, closure, connected_ms };
@@ -120,8 +184,9 @@ impl NetworkManager {
         // Counts of peers are far below 2^53.
         metrics::gauge!("peerstage_peers", "direction" => "in").set(inbound as f64);
         metrics::gauge!("peerstage_peers", "direction" => "out").set(outbound as f64);
-        for kind in &self.opening.transports.kinds {
-            let of = || self.machine.peers().filter(|peer| peer.address.transport() == *kind);
+        let direct = self.opening.transports.kinds.iter().copied();
+        for kind in direct.clone().chain(direct.filter_map(TransportKind::circuit)) {
+            let of = || self.machine.peers().filter(|peer| peer.address.transport() == kind);
             let (out, all) = (of().filter(|peer| peer.outbound).count(), of().count());
             let show = |direction, count: usize| {
                 let labels = [("direction", direction), ("transport", kind.name())];
@@ -254,28 +319,24 @@ impl Shell for NetworkManager {
                 self.on_visit(&action);
             }
             Action::Dial { attempt, link, address, expected } => {
-                let (session, wanted) = self.new_session(address, Direction::Outbound(attempt));
-                self.dials.insert(attempt, (session, link));
-                let candidates = self.candidates(link, address, expected);
-                for candidate in &candidates {
-                    let _ = self.links.seen.push_control(Seen::Dialled(*candidate));
-                }
-                self.opening.dial((attempt, link), session, candidates, expected, wanted);
+                self.begin_dial(attempt, link, address, expected);
             }
             // A full queue drops it: the next dial orders it again.
             Action::Punch { peer } => drop(self.links.seen.push(Seen::Wanted(peer))),
             Action::CancelDial { attempt, reason } => self.cancel_dial(attempt, reason),
             // The socket is at hand where the attempt is made known: see the accepted stream.
-            Action::Accept { .. } => {}
+            Action::Accept { .. } | Action::DialFailed { .. } => {}
             Action::Close { session, reason, retry_after, records } => {
                 self.close(session, reason, retry_after, &records);
             }
+            Action::Retire { session } => self.mark_retiring(session),
+            Action::HearOut { session, peer } => self.hear_out(session, peer),
             Action::PeerUp { peer, session, replaces, .. } => {
                 if let Some(older) = replaces {
                     self.replaced(peer, older);
                 }
                 if let Some(view) = self.machine.peer(&peer).cloned() {
-                    self.peer_up(session, &view);
+                    self.peer_up(session, &view, replaces);
                 }
                 if let Some(older) = replaces {
                     self.opening.links.discovery_down(older);
@@ -288,7 +349,6 @@ impl Shell for NetworkManager {
                     self.peer_down((peer, session), address, closure, age);
                 }
             }
-            Action::DialFailed { .. } => {}
             Action::RequestPeers { peer, count } => self.ask_for_peers(&peer, count),
             Action::SeekRecord { peer } => {
                 let _ = self.opening.links.discovery.push_control(ToDiscovery::Missing(peer));

@@ -1,31 +1,45 @@
 //! Dialling the addresses of one node: the attempts that a [`Race`] orders, and its clock.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use peerstage_core::{
     address::{Address, TransportKind},
+    circuits::CircuitReason,
     handshake::HandshakeError,
     identity::NodeId,
     race::{Action, Race},
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Opening, opened::Opened};
-use crate::upgrade::{Side, UpgradeError, upgrade};
+use crate::{
+    circuits::{CircuitDial, ToCircuits},
+    transport::Link,
+    upgrade::{Side, UpgradeError, upgrade},
+};
+
+/// The addresses to try for one node, and the peers that carry what goes to some of them.
+#[derive(Debug, Default)]
+pub(crate) struct Ways {
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) relays: BTreeMap<Address, NodeId>,
+}
 
 impl Opening {
-    /// Tries the addresses, in order, until one has authenticated. Dropped attempts close.
+    /// Tries the addresses, in order, until one has authenticated. Dropped attempts close. `at` is
+    /// where the failure happened that is returned, if it is of one address.
     pub(super) async fn race(
         &self,
-        candidates: Vec<Address>,
+        ways: Ways,
         expected: Option<NodeId>,
         mut rng: ChaCha20Rng,
+        at: &mut Option<Address>,
     ) -> Result<Opened, UpgradeError> {
         let mut out = Vec::new();
-        let mut race = Race::new(self.clock.now(), candidates, &mut out);
+        let mut race = Race::new(self.clock.now(), ways.addresses, &mut out);
         let mut attempts = FuturesUnordered::new();
         let mut failure = UpgradeError::Socket(io::ErrorKind::AddrNotAvailable.into());
         loop {
@@ -33,7 +47,8 @@ impl Opening {
                 match action {
                     Action::Try(address) => {
                         let rng = ChaCha20Rng::from_rng(&mut rng);
-                        let attempt = self.connect(address, expected, rng);
+                        let relay = ways.relays.get(&address).copied();
+                        let attempt = self.connect((address, relay), expected, rng);
                         attempts.push(Box::pin(async move { (address, attempt.await) }));
                     }
                     // The race is over, and what it leaves is dropped with it.
@@ -51,7 +66,9 @@ impl Opening {
                     }
                     Err(error) => {
                         let answered = telling(&error) > 0;
-                        failure = worse(failure, error);
+                        if is_worse(&failure, &error) {
+                            (failure, *at) = (error, Some(address));
+                        }
                         race.on_failed(self.clock.now(), address, answered, &mut out);
                     }
                 },
@@ -62,7 +79,7 @@ impl Opening {
 
     async fn connect(
         &self,
-        address: Address,
+        (address, relay): (Address, Option<NodeId>),
         expected: Option<NodeId>,
         rng: ChaCha20Rng,
     ) -> Result<Opened, UpgradeError> {
@@ -73,12 +90,36 @@ impl Opening {
             return Ok(Opened { address, ..Opened::quic(channel) });
         }
         let timeout = Duration::from_millis(self.connection_timeout);
-        let link = tokio::time::timeout(timeout, self.transports.plain.dial(address))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let link = if address.is_circuit() {
+            self.circuit(relay, expected).await?
+        } else {
+            tokio::time::timeout(timeout, self.transports.plain.dial(address))
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+        };
         let (side, config) = (Side::Dialler(expected), self.handshake.clone());
         let (io, established) = Box::pin(upgrade(link, side, config, rng, &self.clock)).await?;
         Ok(Opened::noise(io, *established, address))
+    }
+}
+
+impl Opening {
+    /// A connection that a peer carries. How long its other end may take is the circuit's matter.
+    async fn circuit(
+        &self,
+        relay: Option<NodeId>,
+        to: Option<NodeId>,
+    ) -> Result<Link, UpgradeError> {
+        let (Some(relay), Some(to)) = (relay, to) else {
+            return Err(UpgradeError::Circuit(CircuitReason::NotConnected));
+        };
+        let (answer, answered) = oneshot::channel();
+        let dial = ToCircuits::Dial(CircuitDial { relay, to, answer });
+        let busy = UpgradeError::Circuit(CircuitReason::Busy);
+        if self.links.circuits.push(dial).is_err() {
+            return Err(busy);
+        }
+        answered.await.unwrap_or(Err(CircuitReason::Busy)).map_err(UpgradeError::Circuit)
     }
 }
 
@@ -90,9 +131,9 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-/// Of two failures of one race, the one that says more about the node.
-fn worse(first: UpgradeError, second: UpgradeError) -> UpgradeError {
-    if telling(&first) > 0 && telling(&first) >= telling(&second) { first } else { second }
+/// Whether the second of two failures of one race is the one that says more about the node.
+fn is_worse(first: &UpgradeError, second: &UpgradeError) -> bool {
+    telling(first) == 0 || telling(first) < telling(second)
 }
 
 /// How much a failure says about the node: nothing, that somebody answered, or why that is nobody

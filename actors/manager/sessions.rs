@@ -1,6 +1,7 @@
 //! Connections from their greeting to their end, and attempts that become none.
 
 use super::*;
+use crate::circuits::ToCircuits;
 
 /// A peer's words about itself.
 fn words(hello: &Hello) -> BTreeMap<String, String> {
@@ -66,12 +67,15 @@ impl NetworkManager {
 
     pub(super) fn on_session(&mut self, event: SessionEvent, now: Time, out: &mut Vec<Action>) {
         match event {
-            SessionEvent::DialFailed { session, attempt, failure, reason } => {
+            SessionEvent::DialFailed { session, attempt, at, failure, reason } => {
                 self.dials.remove(&attempt);
                 if let Some(session) = self.sessions.remove(&session) {
                     self.dial_failed(&session, reason);
                 }
-                self.machine.on_dial_failed(now, attempt, failure, out);
+                match at {
+                    Some(at) => self.machine.on_dial_failed_at(now, (attempt, at), failure, out),
+                    None => self.machine.on_dial_failed(now, attempt, failure, out),
+                }
             }
             SessionEvent::AcceptFailed { session, reason } => {
                 self.accept_failed(session, reason, reason.to_owned());
@@ -110,9 +114,15 @@ impl NetworkManager {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.last_address = Some(session.address);
         if let Some(greeted) = &session.greeting {
-            let counters = greeted.outbox.counters();
-            self.past_bytes.0 += counters.bytes_in.load(Ordering::Relaxed);
-            self.past_bytes.1 += counters.bytes_out.load(Ordering::Relaxed);
+            if session.retiring {
+                // Behind what it still brought.
+                self.opening.links.down(greeted.peer, id);
+            }
+            // Whatever became of it: also one whose place another has taken is over here.
+            let _ = self.opening.links.circuits.push_control(ToCircuits::Down(id));
+            let (bytes_in, bytes_out) = session.bytes(greeted);
+            self.past_bytes.0 += bytes_in;
+            self.past_bytes.1 += bytes_out;
         }
         match session.direction {
             Direction::Outbound(attempt) if session.greeting.is_none() => {

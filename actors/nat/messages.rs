@@ -23,6 +23,8 @@ pub enum Seen {
         outbound: bool,
         /// Where it sees this node.
         observed: Address,
+        /// Where others reach it, if it carries circuits.
+        relay: Option<Address>,
     },
     /// An address is being dialled.
     Dialled(Address),

@@ -292,8 +292,11 @@ impl StreamHandler<Vec<Seen>> for NatTraversal {
         fault_point("NatTraversal::Vec<Seen>");
         for seen in all {
             step(self, ctx, |actor, now, out| match seen {
-                Seen::At { peer, remote, outbound, observed } => {
+                Seen::At { peer, remote, outbound, observed, relay } => {
                     actor.machine.on_peer(now, (peer, remote, outbound), observed, out);
+                    if let Some(relay) = relay {
+                        actor.machine.on_relay(now, peer, relay, out);
+                    }
                 }
                 Seen::Wanted(peer) => actor.machine.want(now, peer, out),
                 Seen::Dialled(address) => actor.machine.on_dialled(now, &address),

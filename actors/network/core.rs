@@ -17,6 +17,7 @@ use tokio::{sync::oneshot, task::AbortHandle};
 use super::Stopped;
 use crate::{
     bridge::{BlockchainBridge, ConsensusBridge, DirectCounts, MonitoringBridge, Subscribe},
+    circuits::Circuits,
     clock::Clock,
     discovery::{Discovery, DiscoveryQuery},
     manager::{ManagerQuery, NetworkManager, PeerQuery},
@@ -43,6 +44,7 @@ pub(super) struct Actors {
     pub(super) consensus: Addr<ConsensusBridge>,
     pub(super) monitoring: Addr<MonitoringBridge>,
     pub(super) nat: Addr<NatTraversal>,
+    pub(super) circuits: Addr<Circuits>,
 }
 
 /// A running network's insides. Only the composition root and the handle see it.
@@ -97,7 +99,8 @@ impl Core {
         let info = |(row, score): (crate::manager::PeerRow, crate::scoring::ScoreOf)| PeerInfo {
             peer: row.peer,
             address: row.address,
-            transport: row.address.transport().name().to_owned(),
+            transport: row.address.transport().carrier().name().to_owned(),
+            path: path_of(&row).to_owned(),
             group: row.group.to_string(),
             place: row.place.name().to_owned(),
             blocks_only: row.blocks_only,
@@ -174,6 +177,7 @@ impl Core {
             ("discovery", self.actors.discovery.clone().recipient()),
             ("scoring", self.actors.scoring.clone().recipient()),
             ("nat", self.actors.nat.clone().recipient()),
+            ("circuits", self.actors.circuits.clone().recipient()),
         ];
         let watching = actix_rt::spawn(watch(self.pulse.clone(), actors, self.fatal.clone()));
         self.acceptors.push(watching.abort_handle());
@@ -214,6 +218,7 @@ impl Core {
     async fn halt(&self) {
         self.acceptors.iter().for_each(AbortHandle::abort);
         let _ = self.actors.nat.send(Stop).await;
+        let _ = self.actors.circuits.send(Stop).await;
         let _ = self.actors.manager.send(Stop).await;
         let _ = self.actors.discovery.send(Stop).await;
         let _ = self.actors.relay.send(Stop).await;
@@ -238,6 +243,7 @@ impl Core {
             "consensus" => self.actors.consensus.try_send(PanicNow),
             "monitoring" => self.actors.monitoring.try_send(PanicNow),
             "nat" => self.actors.nat.try_send(PanicNow),
+            "circuits" => self.actors.circuits.try_send(PanicNow),
             _ => return false,
         };
         sent.is_ok()
@@ -249,5 +255,14 @@ impl Drop for Core {
     fn drop(&mut self) {
         self.acceptors.iter().for_each(AbortHandle::abort);
         self.placement.stop();
+    }
+}
+
+/// How a connection gets to the peer.
+fn path_of(row: &crate::manager::PeerRow) -> &'static str {
+    match (row.address.is_circuit(), row.punched) {
+        (true, _) => "relayed",
+        (false, true) => "punched",
+        (false, false) => "direct",
     }
 }

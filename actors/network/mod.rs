@@ -4,6 +4,7 @@ mod builder;
 mod core;
 mod discovery;
 mod handle;
+mod names;
 mod parts;
 mod reach;
 mod root;

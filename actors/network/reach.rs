@@ -13,22 +13,21 @@ use peerstage_core::{
     record::{Capabilities, Roles},
     time::Time,
 };
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tokio::task::AbortHandle;
 
-use super::StartError;
+use super::{
+    StartError,
+    names::{Name, look_up},
+};
 use crate::{
     discovery::{FirstPeers, LanSettings, Seeds},
-    manager::{Accepted, Connect, Named, NetworkManager},
+    manager::{Accepted, Named, NetworkManager},
     nat::Outside,
     shell::Queue,
     transport::{Listener, QuicTransport, TcpTransport, Transport, quic::QuicListener},
 };
-
-/// How long a host name that did not resolve waits for the next try; a quarter more or less at
-/// random, so that a fleet which starts together doesn't ask together.
-const RESOLVE_RETRY: Duration = Duration::from_secs(10);
 
 /// Ports that are tried when TCP and QUIC are to share one that the system chooses.
 const PORTS_TRIED: usize = 16;
@@ -175,7 +174,7 @@ impl NamedNode {
     }
 }
 
-/// The peers that are named by address; names are looked up by [`resolve`]. One that is named
+/// The peers that are named by address; names are looked up by [`Name`]. One that is named
 /// once for each transport is one.
 pub(super) fn targets(peers: &[PeerAddress], kinds: &[TransportKind]) -> Vec<NamedNode> {
     let mut all: Vec<NamedNode> = Vec::new();
@@ -213,9 +212,9 @@ pub(super) fn background(
     let persistent = network.persistent_peers.iter().map(|peer| (peer, Named::Persistent));
     for (peer, named) in bootstrap.chain(persistent) {
         if matches!(peer.host, Host::Name(_)) {
-            let looking =
-                resolve(peer.clone(), named, manager.clone(), ChaCha8Rng::from_rng(&mut retries));
-            tasks.push(actix_rt::spawn(looking).abort_handle());
+            let rng = ChaCha8Rng::from_rng(&mut retries);
+            let name = Name::new(peer.clone(), named, manager.clone().recipient(), rng);
+            tasks.push(actix_rt::spawn(name.follow(look_up)).abort_handle());
         }
     }
     tasks
@@ -231,33 +230,6 @@ async fn accept(mut listener: Listening, accepted: Queue<Accepted>) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-    }
-}
-
-/// Looks a host name up until it resolves, then connects to what it names.
-async fn resolve(
-    target: PeerAddress,
-    named: Named,
-    manager: Addr<NetworkManager>,
-    mut rng: ChaCha8Rng,
-) {
-    loop {
-        let host = (target.host.to_string(), target.port);
-        match tokio::net::lookup_host(host).await {
-            Ok(addresses) => {
-                let mut found = false;
-                for address in addresses {
-                    let host = Host::Ip(address.ip().to_canonical());
-                    let resolved = PeerAddress { host, ..target.clone() };
-                    found = manager.send(Connect { target: resolved, named }).await.is_ok();
-                }
-                if found {
-                    return;
-                }
-            }
-            Err(error) => tracing::warn!(%target, %error, "host name does not resolve; will retry"),
-        }
-        tokio::time::sleep(RESOLVE_RETRY.mul_f64(rng.random_range(0.75..1.25))).await;
     }
 }
 
@@ -302,6 +274,12 @@ pub(super) fn describe(config: &Config, validator: bool) -> (Roles, Capabilities
     }
     if config.relay.carry_routed {
         capabilities = capabilities.with(Capabilities::ROUTING);
+    }
+    if config.relay.serve {
+        capabilities = capabilities.with(Capabilities::RELAY);
+    }
+    if config.nat.circuits {
+        capabilities = capabilities.with(Capabilities::CIRCUITS);
     }
     if config.discovery.rendezvous_point {
         capabilities = capabilities.with(Capabilities::RENDEZVOUS);

@@ -30,6 +30,7 @@ use crate::{
         BlockchainBridge, ConsensusBridge, Handlers, JUDGE_QUEUE, Judge, Judged, Judging,
         MonitoringBridge, Signing, Watching,
     },
+    circuits::Circuits,
     clock::Clock,
     discovery::{Discovery, DiscoveryLinks, ToDiscovery},
     manager::{Accepted, NetworkManager},
@@ -80,8 +81,7 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let listeners = listen(&parts.transports, &parts.config.network.listen).await?;
     let listening: Vec<Address> = listeners.iter().map(|listener| listener.local()).collect();
     let own = Arc::new(parts.own);
-    let own_addresses = announced(&parts.config, &listening);
-    let told = settings::told_at_start(&parts.config, own_addresses.clone());
+    let told = settings::told_at_start(&parts.config, announced(&parts.config, &listening));
     let own_record = own.sign_record(parts.clock.wall(), &told)?;
     let restored = restore(&*parts.backend)?;
     let (observations, observations_in) = Queue::new("observations", OBSERVATIONS);
@@ -118,12 +118,12 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
     let from_peers = [gossip.clone(), questions.clone()];
     let peers = Peers { relay: relay.clone(), requests: requests.clone(), store: store.clone() };
     let as_map = as_map(&stage.config)?;
-    let (machine, scoring) = stage.machines(&listening, &own_addresses, &restored, as_map)?;
+    let (machine, scoring) = stage.machines(&listening, &told.addresses, &restored, as_map)?;
     keep_salt(&machine, &restored, &store);
     let told = (told, own_record, listening.as_slice());
     let inputs = (gossip, questions, punches_in, orders.clone());
-    let (manager, accepted, discovery, nat) =
-        stage.outward(machine, &peers, inputs, parts.transports, told, &restored);
+    let outward = stage.outward(machine, &peers, inputs, parts.transports, told, &restored);
+    let Outward { accepted, manager, discovery, nat, circuits } = outward;
     let scoring = stage.scoring(scoring, &peers, &manager, observations_in, restored);
     let retries = stage.seed();
     let acceptors = background(&stage.config, listeners, &accepted, &manager, retries);
@@ -133,6 +133,7 @@ pub(crate) async fn start_node(parts: RootParts, placement: Placement) -> Result
         manager,
         discovery,
         nat,
+        circuits,
         scoring,
         store,
         blockchain,
@@ -167,8 +168,22 @@ fn forgotten(action: Action) -> Option<Entry> {
     }
 }
 
+/// The actors between this node and others' places.
+struct Outward {
+    /// Connections that were made.
+    accepted: Queue<Accepted>,
+    /// Keeps the connections.
+    manager: Addr<NetworkManager>,
+    /// Finds nodes.
+    discovery: Addr<Discovery>,
+    /// Finds out where this node is.
+    nat: Addr<NatTraversal>,
+    /// Carries connections, and has them carried.
+    circuits: Addr<Circuits>,
+}
+
 impl Stage {
-    /// Who keeps the connections, who finds nodes, and who finds out where this one is.
+    /// Whoever has to do with other nodes' places, and the queue of the connections they make.
     fn outward(
         &mut self,
         machine: Manager,
@@ -177,17 +192,19 @@ impl Stage {
         transports: Transports,
         (told, own_record, listening): (Told, SignedRecord, &[Address]),
         restored: &Restored,
-    ) -> (Addr<NetworkManager>, Queue<Accepted>, Addr<Discovery>, Addr<NatTraversal>) {
+    ) -> Outward {
         let (lookups, lookups_in) = Queue::new("discovery", DISCOVERY);
         let (seen, seen_in) = Queue::new("seen", SEEN);
         let outside = outside(&self.config, &transports);
-        let queues = (gossip, questions, lookups.clone(), seen);
-        let (manager, accepted) = self.manager(machine, peers, queues, transports, told);
+        let to_actors = (gossip, questions, lookups.clone(), seen);
+        let (circuits, connecting) = self.circuits();
+        let (accepted, ways) = (connecting.0.0.clone(), (transports, told));
+        let manager = self.manager(machine, peers, to_actors, connecting, ways);
         let (lookups, told) = ((lookups, lookups_in), (own_record, listening));
         let discovery = self.discovery(&manager, peers, lookups, told, restored);
         let inputs = NatInputs { seen: seen_in, punches };
         let nat = self.nat(listening, outside, inputs, &manager, orders);
-        (manager, accepted, discovery, nat)
+        Outward { accepted, manager, discovery, nat, circuits }
     }
 
     fn store(
@@ -349,7 +366,7 @@ impl Stage {
         machine.restore(now, restored.addresses.clone(), restored.records.clone());
         machine.restore_anchors(restored.anchors.iter().copied());
         for ban in restored.bans.iter().filter(|ban| ban.until > now) {
-            machine.ban(ban.peer, ban.until, ban.address.map(|address| address.ip()));
+            machine.ban(ban.peer, ban.until, ban.address);
         }
         let validators = self.config.network.validators.iter().map(|key| key.0).collect();
         machine.set_validators(now, validators, &mut Vec::new());

@@ -3,6 +3,7 @@
 use peerstage_core::{
     address::{Address, TransportKind},
     book::BookLimits,
+    circuits::CircuitsConfig,
     config::{Config, PostQuantum, UplinkKind},
     handshake::PqPolicy,
     kademlia::{KademliaConfig, StorageLimits},
@@ -190,6 +191,20 @@ pub(super) fn requests(config: &Config) -> RequestConfig {
         serving_per_peer: count(config.limits.requests_per_peer),
         deadline_ms_max: sync,
         ..defaults
+    }
+}
+
+pub(super) fn circuits(config: &Config) -> CircuitsConfig {
+    let relay = &config.relay;
+    CircuitsConfig {
+        accept: config.nat.circuits,
+        serve: relay.serve,
+        carried_max: count(relay.circuits),
+        carried_per_peer_max: count(relay.circuits_per_peer),
+        carried_per_group_max: count(relay.circuits_per_group),
+        bytes_max: relay.circuit_bytes.0,
+        time_max: relay.circuit_time.as_millis(),
+        bytes_per_hour: relay.circuit_bytes_per_hour.0,
     }
 }
 

@@ -6,6 +6,7 @@ use actix::{Actor, Addr, Recipient};
 use actix_rt::ArbiterHandle;
 use peerstage_core::{
     address::Address,
+    circuits::Circuits as CircuitsMachine,
     config::{Config, Size},
     handshake::HandshakeConfig,
     kinds::KINDS,
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     bridge::{DirectCounts, Judged, MonitoringBridge, Subscribe},
+    circuits::{CircuitLinks, Circuits, ToCircuits},
     clock::Clock,
     discovery::ToDiscovery,
     events::Event,
@@ -34,15 +36,21 @@ use crate::{
     relay::{MessageRelay, Order},
     requests::{Ask, RequestDesk},
     scoring::Observation,
-    shell::{Fatal, Intake, Placement, Pulse, Queue, Workers},
+    shell::{Fatal, Intake, Placement, Pulse, Queue, QueueStream, Workers},
 };
 
 /// Peer exchange messages that may wait; peers send one a second.
 const EXCHANGE: usize = 256;
 /// Accepted connections that may wait for the manager, about a backlog.
 const ACCEPTED: usize = 128;
+/// What is said of circuits and may wait. Bytes are bounded by the peers' budgets; this bounds the
+/// count. A peer whose messages find no room loses its circuits.
+const CIRCUITS: usize = 262_144;
 /// Session events that may wait: two for each connection there can be, with room.
 const SESSIONS: usize = 65_536;
+
+/// The queue of accepted connections, both ends, and the one to the Circuits.
+type Connecting = ((Queue<Accepted>, QueueStream<Accepted>), Queue<ToCircuits>);
 
 /// Starts an actor on a thread; on the current one, at once.
 pub(super) fn start<A: Actor<Context = actix::Context<A>> + Send>(
@@ -141,12 +149,11 @@ impl Stage {
         machine: Manager,
         peers: &Peers,
         (gossip, requests, discovery, seen): ToActors,
-        transports: Transports,
-        told: Told,
-    ) -> (Addr<NetworkManager>, Queue<Accepted>) {
+        ((_, accepted_in), circuits): Connecting,
+        (transports, told): (Transports, Told),
+    ) -> Addr<NetworkManager> {
         let (exchange, exchange_in) = Queue::new("exchange", EXCHANGE);
         let (sessions, sessions_in) = Queue::<SessionEvent>::new("sessions", SESSIONS);
-        let (accepted, accepted_in) = Queue::<Accepted>::new("accepted", ACCEPTED);
         let links = PeerLinks {
             network: self.own.network,
             gossip,
@@ -154,6 +161,7 @@ impl Stage {
             exchange,
             discovery,
             direct: self.direct.clone(),
+            circuits,
             body_limits: KINDS.map(|row| self.config.body_max(row.kind)),
             observations: self.observations.clone(),
         };
@@ -178,11 +186,25 @@ impl Stage {
             bootstrap: targets(&self.config.network.bootstrap, &kinds),
             persistent: targets(&self.config.network.persistent_peers, &kinds),
             own: Arc::clone(&self.own),
+            circuits: self.config.nat.circuits,
             told,
             clock: self.clock.clone(),
             lifeline: self.fatal.lifeline("manager"),
         });
-        (actor.start(), accepted)
+        actor.start()
+    }
+
+    /// Connections that peers carry.
+    pub(super) fn circuits(&self) -> (Addr<Circuits>, Connecting) {
+        let (accepted, accepted_in) = Queue::new("accepted", ACCEPTED);
+        let (circuits, circuits_in) = Queue::new("circuits", CIRCUITS);
+        let machine = CircuitsMachine::new(self.own.id(), settings::circuits(&self.config));
+        let observations = self.observations.clone();
+        let links = CircuitLinks { accepted: accepted.clone(), observations };
+        let (lifeline, queue) = (self.fatal.lifeline("circuits"), (circuits.clone(), circuits_in));
+        let actor = Circuits::new(machine, links, queue, self.clock.clone(), lifeline);
+        let actor = start(&self.placement, &self.placement.relay(), actor);
+        (actor, ((accepted, accepted_in), circuits))
     }
 
     /// Finds out where strangers reach the node.

@@ -122,7 +122,7 @@ pub(super) fn peers(peers: &[PeerInfo], style: Style) -> String {
             [
                 peer.peer.short(),
                 way(peer).to_owned(),
-                peer.transport.clone(),
+                via(peer),
                 format!("{:.1}", peer.score),
                 peer.standing.clone(),
                 ping(peer),
@@ -142,7 +142,7 @@ pub(super) fn peers(peers: &[PeerInfo], style: Style) -> String {
 pub(super) fn peer(peer: &PeerInfo, style: Style) -> String {
     let lines = [
         ("peer", peer.peer.to_string()),
-        ("address", format!("{} ({}, group {})", full(peer), way(peer), peer.group)),
+        ("address", format!("{} ({}, {}, group {})", full(peer), way(peer), peer.path, peer.group)),
         ("place", peer.place.clone()),
         ("agent", peer.agent.clone()),
         ("validator", peer.validator.map_or("-".to_owned(), |key| key.to_string())),
@@ -208,7 +208,7 @@ pub(super) fn netinfo(
         for peer in &peers {
             let mut cells = vec![
                 way(peer).to_owned(),
-                peer.transport.clone(),
+                via(peer),
                 peer.peer.short(),
                 kind(peer).to_owned(),
                 peer.group.clone(),
@@ -236,7 +236,9 @@ pub(super) fn netinfo(
 }
 
 fn counts(peers: &[PeerInfo], style: Style) -> String {
-    let mut table = Table::new(&["", "ipv4>", "ipv6>", "tcp>", "quic>", "total>", "validators>"]);
+    let columns =
+        ["", "ipv4>", "ipv6>", "tcp>", "quic>", "punched>", "relayed>", "total>", "validators>"];
+    let mut table = Table::new(&columns);
     for (name, chosen) in [("in", Some(false)), ("out", Some(true)), ("total", None)] {
         let of = || peers.iter().filter(move |p| chosen.is_none_or(|out| p.outbound == out));
         table.row([
@@ -245,6 +247,8 @@ fn counts(peers: &[PeerInfo], style: Style) -> String {
             of().filter(|peer| peer.address.ip().is_ipv6()).count().to_string(),
             of().filter(|peer| peer.transport == "tcp").count().to_string(),
             of().filter(|peer| peer.transport == "quic").count().to_string(),
+            of().filter(|peer| peer.path == "punched").count().to_string(),
+            of().filter(|peer| peer.path == "relayed").count().to_string(),
             of().count().to_string(),
             of().filter(|peer| peer.validator.is_some()).count().to_string(),
         ]);
@@ -289,6 +293,14 @@ fn kind(peer: &PeerInfo) -> &'static str {
 
 fn way(peer: &PeerInfo) -> &'static str {
     if peer.outbound { "out" } else { "in" }
+}
+
+/// What carries the connection, and how it gets there.
+fn via(peer: &PeerInfo) -> String {
+    match peer.path.as_str() {
+        "direct" => peer.transport.clone(),
+        path => format!("{} {path}", peer.transport),
+    }
 }
 
 fn ping(peer: &PeerInfo) -> String {

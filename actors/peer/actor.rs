@@ -7,7 +7,9 @@ use peerstage_core::{
     time::{Time, earliest},
 };
 
-use super::{Arrival, Peer, PeerOrder, Phase, id_of, reader::Arrived, writer::WriterNews};
+use super::{
+    Arrival, Peer, PeerOrder, Phase, id_of, reader::Arrived, retire::Retire, writer::WriterNews,
+};
 use crate::{
     clock::Clock,
     shell::{Shell, Timer, fault_point, injected_panic, step},
@@ -46,6 +48,7 @@ impl Shell for Peer {
         let queues = self.outbox.slow_at(self.write_timeout);
         // Messages that are paced wake the writer when their time has come.
         let writer = earliest(self.paced, socket);
+        let queues = earliest(queues, self.retire.as_ref().map(Retire::deadline));
         earliest(earliest(self.connection.deadline(), writer), queues)
     }
 
@@ -64,6 +67,7 @@ impl Shell for Peer {
                 let id = id_of(&message);
                 self.arrived.push(Arrival { message, id });
             }
+            Action::LastWord => self.heard_last_word(ctx),
             Action::RoundTrip(ms) => {
                 self.outbox.counters().set_round_trip(ms);
                 self.links.round_trip(self.remote, ms);
@@ -81,6 +85,7 @@ impl Shell for Peer {
         self.deliver_arrived();
         self.look_at_socket(now, ctx);
         self.wake_paced(now);
+        self.go_on_retiring(now, ctx);
     }
 }
 
@@ -135,6 +140,8 @@ impl StreamHandler<Arrived> for Peer {
             Arrived::StrayStream => {
                 step(self, ctx, |peer, _, out| peer.connection.on_stray_stream(out));
             }
+            // What they brought was handed on before.
+            Arrived::LanesEnded => step(self, ctx, |peer, _, _| peer.lanes_ended = true),
             Arrived::Lost(error) => {
                 tracing::debug!(peer = %self.remote.short(), %error, "connection lost");
                 ctx.stop();
@@ -184,6 +191,7 @@ impl Handler<PeerOrder> for Peer {
                 }
             }
             PeerOrder::Close(reason, retry_after) => peer.say_goodbye(now, reason, retry_after),
+            PeerOrder::Retire => peer.begin_to_retire(),
             PeerOrder::Panic => injected_panic(),
         });
     }

@@ -1,7 +1,9 @@
 //! The reading half of a QUIC connection: frames from the streams of the lanes.
 //!
 //! A lane that has lost a packet waits for it alone. Only the control lane is read before the
-//! greeting, since what was sent behind it may arrive in front of it on another.
+//! greeting, since what was sent behind it may arrive in front of it on another. For the same reason
+//! the end of the control lane is not the connection's while a last word was heard and other lanes
+//! have not ended.
 
 use std::{
     cell::Cell,
@@ -90,29 +92,50 @@ fn whole_frames(bytes: &[u8]) -> usize {
     at
 }
 
+/// What the actor has heard, as far as its reader must know.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// The peer has introduced itself.
+    pub(super) greeting: Cell<bool>,
+    /// It sends nothing new; what it sent before counts.
+    pub(super) last_word: Cell<bool>,
+}
+
 /// Reads the streams while the peer's budget has room, as [`super::reader::Reader`] does.
 pub(super) struct LaneReader {
     lanes: LanesIn,
     tails: [Tail; LANES],
-    /// Whether the peer has introduced itself.
-    greeted: Rc<Cell<bool>>,
+    heard: Rc<Heard>,
     /// The next of [`OTHERS`] to be looked at first.
     next: usize,
     budget: ByteBudget,
     limit: Option<ReadLimit>,
     turn: usize,
+    /// Lanes that have ended, but for the control lane; and whether that has.
+    over: usize,
+    control_over: bool,
     ended: bool,
 }
 
 impl LaneReader {
     pub(super) fn new(
         lanes: LanesIn,
-        greeted: Rc<Cell<bool>>,
+        heard: Rc<Heard>,
         budget: ByteBudget,
         limit: Option<ReadLimit>,
     ) -> Self {
-        let (tails, next, turn, ended) = (Default::default(), 0, 0, false);
-        LaneReader { lanes, tails, greeted, next, budget, limit, turn, ended }
+        LaneReader {
+            lanes,
+            tails: Default::default(),
+            heard,
+            next: 0,
+            budget,
+            limit,
+            turn: 0,
+            over: 0,
+            control_over: false,
+            ended: false,
+        }
     }
 
     fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Arrived> {
@@ -133,7 +156,10 @@ impl LaneReader {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if !self.greeted.get() {
+        if self.control_over && self.over == OTHERS.len() {
+            return Poll::Ready(Arrived::Lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if !self.heard.greeting.get() {
             return self.poll_lane(Lane::Control, cx);
         }
         if let Poll::Ready(arrived) = self.poll_lane(Lane::Consensus, cx) {
@@ -153,16 +179,30 @@ impl LaneReader {
     fn poll_lane(&mut self, lane: Lane, cx: &mut Context<'_>) -> Poll<Arrived> {
         match ready!(self.poll_read(lane, cx)) {
             Ok(Some(plain)) => Poll::Ready(Arrived::Records(plain)),
+            Ok(None) if lane == Lane::Control && self.waits_for_others() => {
+                self.lanes.forget(lane);
+                self.control_over = true;
+                Poll::Pending
+            }
             // A direction ends with the lane that carries the goodbye.
             Ok(None) if lane == Lane::Control => {
                 Poll::Ready(Arrived::Lost(io::ErrorKind::UnexpectedEof.into()))
             }
             Ok(None) => {
                 self.lanes.forget(lane);
+                self.over += 1;
+                if self.over == OTHERS.len() {
+                    return Poll::Ready(Arrived::LanesEnded);
+                }
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Arrived::Lost(error)),
         }
+    }
+
+    /// Whether lanes still bring what was sent before a last word.
+    fn waits_for_others(&self) -> bool {
+        self.heard.last_word.get() && self.over < OTHERS.len()
     }
 
     /// Reads what is there of one lane, as far as whole frames; `None` at its end.
@@ -233,7 +273,7 @@ impl Stream for LaneReader {
             return Poll::Ready(None);
         }
         let arrived = ready!(self.poll_arrived(cx));
-        self.ended = !matches!(arrived, Arrived::Records(_));
+        self.ended = !matches!(arrived, Arrived::Records(_) | Arrived::LanesEnded);
         Poll::Ready(Some(arrived))
     }
 }

@@ -12,7 +12,7 @@ use peerstage_core::{
     kinds::{Kind, Lane},
     lanes::{Lanes, plain},
     manager::LinkKind,
-    messages::{Disconnect, Pace},
+    messages::{Disconnect, GossipHeader, Outgoing, Pace, Topic},
     nat::Told,
     reason::CloseReason,
     record::{Capabilities, Roles},
@@ -20,7 +20,7 @@ use peerstage_core::{
 };
 
 use crate::{
-    Block, Network, What,
+    Block, Inbound, Network, Verdict, What,
     clock::Clock,
     own::OwnNode,
     transport::quic::{LanesIn, LanesOut, QuicTransport},
@@ -75,6 +75,11 @@ impl Hostile {
         }
     }
 
+    /// Ends a lane's stream.
+    fn finish(&mut self, lane: Lane) {
+        self.out.finish(lane);
+    }
+
     /// The reason in the node's goodbye.
     async fn goodbye(&mut self) -> CloseReason {
         let (mut assembler, mut heard) = (Assembler::default(), Vec::new());
@@ -111,10 +116,14 @@ fn hello(keypair: Keypair, network: NetworkId, hash: &[u8; 32], node: Address) -
 }
 
 fn framed(kind: Kind, body: Vec<u8>) -> Vec<u8> {
-    let mut lanes = Lanes::new(Time(0), 1 << 20);
-    lanes.push(plain(kind, body));
+    frames(plain(kind, body))
+}
+
+fn frames(message: Outgoing) -> Vec<u8> {
+    let mut lanes = Lanes::new(Time(0), 8 << 20);
+    lanes.push(message);
     let mut frames = bytes::BytesMut::new();
-    lanes.fill(Time(0), &mut frames, 60_000);
+    lanes.fill(Time(0), &mut frames, 8 << 20);
     frames.to_vec()
 }
 
@@ -144,6 +153,45 @@ async fn broken_rules_of_frames_end_the_connection() {
         assert_eq!(hostile.goodbye().await, CloseReason::ProtocolError, "{story}");
         node.shutdown().await;
     }
+}
+
+/// The stream of the last word may arrive whole, and end, before what was sent in front of it on
+/// another: that is waited for.
+#[actix_rt::test]
+async fn what_was_sent_before_a_last_word_is_heard_behind_it() {
+    let (heard, mut hears) = tokio::sync::mpsc::channel(4);
+    let configure = |config: &mut peerstage_core::config::Config| {
+        config.network.transports = vec![TransportKind::Quic];
+    };
+    let node = Network::builder(CHAIN).listen("127.0.0.1:0").configure(configure);
+    let node = node.on(move |block: Inbound<Block>| {
+        let told = heard.try_send(block.payload.0.len());
+        async move { if told.is_ok() { Verdict::Accept } else { Verdict::Ignore } }
+    });
+    let node = node.start().await.unwrap();
+    let mut leaving = Hostile::join(&node).await;
+    let last = Disconnect { reason: CloseReason::Upgraded.code(), retry_after_ms: 0 };
+    let last = framed(Kind::Disconnect, codec::encode(&last).unwrap());
+    leaving.send(Lane::Control, &last).await;
+    leaving.finish(Lane::Control);
+    // More than fits the windows, so that the node has read the end of the other lane by then.
+    for number in 0..3u8 {
+        let (header, body) =
+            (GossipHeader { hops: 0, topic: Topic(0) }.into(), vec![number; 4 << 20]);
+        let block = frames(Outgoing { kind: Kind::Block, header, body: body.into() });
+        leaving.send(Lane::Blocks, &block).await;
+        assert_eq!(soon(hears.recv()).await, Some(4 << 20), "block {number}");
+    }
+    let mut events = node.subscribe();
+    for lane in [Lane::Consensus, Lane::Blocks, Lane::Transactions, Lane::Bulk] {
+        leaving.finish(lane);
+    }
+    let left = events.find(|what| match what {
+        What::PeerDisconnected { closure, .. } => Some(closure.reason),
+        _ => None,
+    });
+    assert_eq!(soon(left).await.unwrap(), CloseReason::Upgraded);
+    node.shutdown().await;
 }
 
 /// Attack row 43 on QUIC: a peer that reads no lane costs a bounded amount, and is cut off.

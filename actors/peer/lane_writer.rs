@@ -32,6 +32,10 @@ use crate::{clock::Clock, transport::quic::LanesOut};
 /// is queued now, and the vote's packets still leave first.
 const TAKE_MAX: usize = 16 * 1024;
 
+/// Every lane, by its number.
+const ALL: [Lane; LANES] =
+    [Lane::Consensus, Lane::Blocks, Lane::Control, Lane::Transactions, Lane::Bulk];
+
 /// What waits for the stream of one lane.
 struct Pending {
     bytes: BytesMut,
@@ -106,6 +110,20 @@ impl LaneWriter {
         Ok(blocked)
     }
 
+    /// Ends the streams of lanes on which nothing follows.
+    fn end_lanes(&mut self) {
+        let (parting, ending) = self.state.borrow().parting();
+        if !parting {
+            return;
+        }
+        let said = ending && self.outbox.bytes() == 0;
+        for (lane, pending) in ALL.into_iter().zip(&self.pending) {
+            if pending.bytes.is_empty() && (lane != Lane::Control || said) {
+                self.lanes.finish(lane);
+            }
+        }
+    }
+
     /// Takes frames from the outbox for the lanes whose streams take them; how many bytes.
     fn take(&mut self, now: Time) -> usize {
         let goodbye = self.state.borrow_mut().take_goodbye();
@@ -147,6 +165,7 @@ impl LaneWriter {
                 Ok(blocked) => blocked,
                 Err(error) => return Poll::Ready(WriterNews::Lost(error)),
             };
+            self.end_lanes();
             if self.writing.stalls(blocked) {
                 return Poll::Ready(WriterNews::Stalled);
             }

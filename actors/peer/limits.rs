@@ -38,6 +38,12 @@ impl ByteLimits {
         ByteLimits { upload, download, upload_per_peer, download_per_peer }
     }
 
+    /// None at all: what a relay carries is limited by the connection with the relay.
+    #[must_use]
+    pub fn none(now: Time) -> Self {
+        ByteLimits::new(now, [0; 2], [0; 2])
+    }
+
     /// What may be sent to one peer, bytes a second; 0 is no limit.
     pub(super) fn upload_per_peer(&self) -> u64 {
         self.upload_per_peer

@@ -22,6 +22,7 @@ use super::{Outbox, PeerOrder};
 use tokio::sync::oneshot;
 
 use crate::{
+    circuits::ToCircuits,
     discovery::ToDiscovery,
     scoring::Observation,
     shell::{BytePermit, Queue},
@@ -58,6 +59,8 @@ pub enum FromPeer {
     Up(PeerUp),
     /// It sent this.
     Arrivals(Arrivals),
+    /// What comes through this connection is from it too, until that is gone.
+    Also(NodeId, SessionId),
     /// This connection of it is gone.
     Down(NodeId, SessionId),
     /// From the handle, not from a peer: tell when everything before this is dealt with.
@@ -75,6 +78,9 @@ pub struct PeerUp {
     pub noise_key: [u8; 32],
     /// The way to it.
     pub outbox: Outbox,
+    /// The connection that a relay carried and that this one takes the place of: what it still
+    /// brings is the peer's too.
+    pub upgrades: Option<SessionId>,
 }
 
 /// A peer that has introduced itself and waits for its slot.
@@ -122,6 +128,8 @@ pub enum SessionEvent {
         session: SessionId,
         /// The attempt.
         attempt: DialId,
+        /// Where that happened, of the addresses that were tried.
+        at: Option<Address>,
         /// Why, for the machine.
         failure: DialFailure,
         /// Why, for people.
@@ -185,6 +193,8 @@ pub struct PeerLinks {
     /// Messages to this node alone, to the BlockchainBridge: nothing is relayed, so there is
     /// nothing for the relay to decide.
     pub direct: Queue<Arrivals>,
+    /// What is said of circuits, to the Circuits.
+    pub circuits: Queue<ToCircuits>,
     /// The longest bodies this node takes, by the position of their kind in the table.
     pub body_limits: [usize; KINDS.len()],
     /// What is observed of the peer, to PeerScoring.
@@ -231,16 +241,14 @@ impl Drop for SessionGuard {
 
 impl PeerLinks {
     /// Sends arrivals to their listeners. The queues hold more than all the peers' budgets, so
-    /// they are only full when the node is drowning: then messages are dropped and counted.
-    pub fn route(&self, mut arrivals: Arrivals) {
+    /// they are only full when the node is drowning: then messages are dropped and counted. For
+    /// messages of circuits, if there are any, whether they were taken.
+    pub fn route(&self, mut arrivals: Arrivals) -> Option<bool> {
         arrivals.messages.retain(|arrival| {
             let direct = listener_of(&arrival.message) == Listener::Direct;
             !direct || self.is_within_limit(&arrival.message)
         });
-        let Some(first) = arrivals.messages.first().map(|arrival| listener_of(&arrival.message))
-        else {
-            return;
-        };
+        let first = arrivals.messages.first().map(|arrival| listener_of(&arrival.message))?;
         // Nearly always, what is read together goes to one listener.
         if arrivals.messages.iter().all(|arrival| listener_of(&arrival.message) == first) {
             return self.hand_to(first, arrivals);
@@ -252,15 +260,18 @@ impl PeerLinks {
                 part.push(arrival);
             }
         }
+        let mut taken = None;
         for (listener, messages) in EVERY_LISTENER.into_iter().zip(parts) {
             if !messages.is_empty() {
                 let permit = Arc::clone(&permit);
-                self.hand_to(listener, Arrivals { session, peer, messages, permit });
+                let arrivals = Arrivals { session, peer, messages, permit };
+                taken = self.hand_to(listener, arrivals).or(taken);
             }
         }
+        taken
     }
 
-    fn hand_to(&self, listener: Listener, arrivals: Arrivals) {
+    fn hand_to(&self, listener: Listener, arrivals: Arrivals) -> Option<bool> {
         // A full queue counts itself.
         match listener {
             Listener::Gossip => drop(self.gossip.push(FromPeer::Arrivals(arrivals))),
@@ -268,7 +279,11 @@ impl PeerLinks {
             Listener::Exchange => drop(self.exchange.push(arrivals)),
             Listener::Discovery => drop(self.discovery.push(ToDiscovery::Arrivals(arrivals))),
             Listener::Direct => drop(self.direct.push(arrivals)),
+            Listener::Circuits => {
+                return Some(self.circuits.push(ToCircuits::Arrivals(arrivals)).is_ok());
+            }
         }
+        None
     }
 
     /// Within the protocol's limit but over ours: not for us, and nobody's fault. What is not for
@@ -293,6 +308,21 @@ impl PeerLinks {
     pub fn down(&self, peer: NodeId, session: SessionId) {
         let _ = self.requests.push_control(FromPeer::Down(peer, session));
         let _ = self.gossip.push_control(FromPeer::Down(peer, session));
+    }
+
+    /// Tells the relay and the requests of another connection of a peer, which is on its way out.
+    pub fn also(&self, peer: NodeId, session: SessionId) {
+        let _ = self.requests.push_control(FromPeer::Also(peer, session));
+        let _ = self.gossip.push_control(FromPeer::Also(peer, session));
+    }
+
+    /// When the relay and the requests have dealt with everything up to now.
+    pub fn marks(&self) -> [oneshot::Receiver<()>; 2] {
+        [&self.requests, &self.gossip].map(|queue| {
+            let (mark, reached) = oneshot::channel();
+            let _ = queue.push_control(FromPeer::Mark(mark));
+            reached
+        })
     }
 
     /// Tells discovery of somebody who can be asked, before any message of theirs. Never lost, as
@@ -320,15 +350,17 @@ enum Listener {
     Exchange,
     Discovery,
     Direct,
+    Circuits,
 }
 
-const LISTENERS: usize = 5;
+const LISTENERS: usize = 6;
 const EVERY_LISTENER: [Listener; LISTENERS] = [
     Listener::Gossip,
     Listener::Requests,
     Listener::Exchange,
     Listener::Discovery,
     Listener::Direct,
+    Listener::Circuits,
 ];
 
 fn listener_of(message: &Message) -> Listener {
@@ -336,6 +368,11 @@ fn listener_of(message: &Message) -> Listener {
         Kind::Request | Kind::Response => Listener::Requests,
         Kind::PeersRequest | Kind::Peers => Listener::Exchange,
         Kind::DiscoveryQuery | Kind::DiscoveryAnswer => Listener::Discovery,
+        Kind::CircuitOpen
+        | Kind::CircuitOpened
+        | Kind::CircuitData
+        | Kind::CircuitCredit
+        | Kind::CircuitClose => Listener::Circuits,
         Kind::Custom if message.header.first() == Some(&DIRECT_HOPS) => Listener::Direct,
         _ => Listener::Gossip,
     }

@@ -13,30 +13,28 @@ mod lane_writer;
 mod limits;
 mod link;
 mod outbox;
+#[cfg(test)]
+mod parting_tests;
+mod parts;
 mod reader;
+mod retire;
 mod sending;
 mod writer;
 mod writing;
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use actix::{Actor, ActorContext, Context, Message, Recipient, StreamHandler};
-use bytes::BytesMut;
 use peerstage_core::{
     address::Address,
     codec,
-    connection::{self, Action, Connection, End, Violation},
+    connection::{Action, Connection, End, Violation},
     frame::{self, FrameError},
     identity::NodeId,
     kinds::Kind,
     lanes::plain,
     manager::SessionId,
     messages::{Disconnect, Hello, MessageId, Topic},
-    noise::{Opener, Sealer},
     reason::{CloseReason, Closure},
     record::{SignedRecord, VerifiedRecord},
     relay::DIRECT_HOPS,
@@ -45,7 +43,7 @@ use peerstage_core::{
 };
 
 pub use directory::Directory;
-use lane_reader::LaneReader;
+use lane_reader::{Heard, LaneReader};
 use lane_writer::LaneWriter;
 pub use limits::ByteLimits;
 pub use link::{
@@ -53,17 +51,16 @@ pub use link::{
     SessionGuard,
 };
 pub use outbox::{Outbox, PeerCounters};
+pub(crate) use parts::{PeerParts, SecureChannel};
 use reader::{Arrived, Plaintext, Reader};
+use retire::Retire;
 pub use sending::{Sending, Unsent};
 use writer::{WriteState, Writer, WriterNews};
 
 use crate::{
+    circuits::ToCircuits,
     clock::Clock,
     shell::{ByteBudget, Timer},
-    transport::{
-        Io,
-        quic::{LanesIn, LanesOut},
-    },
 };
 
 /// How long a goodbye may take to leave, ms.
@@ -79,57 +76,11 @@ pub enum PeerOrder {
     AcceptVisit,
     /// Say goodbye and end.
     Close(CloseReason, Millis),
+    /// A direct connection has taken this one's place, and nothing more is queued here: send what
+    /// waits, hear the other side out, and end.
+    Retire,
     /// A test wants to see what a panic does.
     Panic,
-}
-
-/// An authenticated, encrypted connection.
-pub(crate) enum SecureChannel {
-    /// Noise records on one stream of bytes, whatever carries it.
-    Noise {
-        /// The bytes.
-        io: Box<dyn Io>,
-        /// Our direction's keys.
-        sealer: Sealer,
-        /// The remote's direction's keys.
-        opener: Opener,
-        /// Bytes that arrived with the end of the handshake.
-        leftover: BytesMut,
-    },
-    /// QUIC, which has a stream for each lane.
-    Quic(Box<LanesIn>, LanesOut),
-}
-
-/// What the peer actor is made of.
-pub(crate) struct PeerParts {
-    /// The connection's number.
-    pub session: SessionId,
-    /// Who the other side proved to be.
-    pub remote: NodeId,
-    /// Where the other end is.
-    pub address: Address,
-    /// The name of the Noise suite, or of TLS's key agreement.
-    pub suite: &'static str,
-    /// What is fixed for the connection.
-    pub terms: connection::Terms,
-    /// Our greeting.
-    pub hello: Hello,
-    /// How long the socket may take nothing while bytes wait, ms.
-    pub write_timeout: Millis,
-    /// First ping nonce.
-    pub nonce: u64,
-    /// Bytes that may wait to be sent.
-    pub queue_bytes: usize,
-    /// Bytes that may wait inside the node.
-    pub budget_bytes: usize,
-    /// Bytes a second.
-    pub limits: ByteLimits,
-    /// Where its messages go.
-    pub links: PeerLinks,
-    /// Tells the NetworkManager of the end, whatever happens.
-    pub guard: SessionGuard,
-    /// The clock.
-    pub clock: Clock,
 }
 
 enum Phase {
@@ -145,6 +96,16 @@ fn bytes_total(direction: &'static str, transport: &'static str) -> metrics::Cou
     metrics::counter!("peerstage_bytes_total", "direction" => direction, "transport" => transport)
 }
 
+/// Bytes of a stream: what a relay carries passes the socket of the connection with the relay, and
+/// counts as bytes there.
+fn stream_bytes_total(direction: &'static str, address: &Address) -> metrics::Counter {
+    if address.is_circuit() {
+        metrics::counter!("peerstage_relayed_bytes_total", "direction" => direction)
+    } else {
+        bytes_total(direction, address.transport().name())
+    }
+}
+
 /// The actor of one connection.
 pub struct Peer {
     session: SessionId,
@@ -153,11 +114,18 @@ pub struct Peer {
     suite: &'static str,
     channel: [u8; 32],
     connection: Connection,
-    /// Set by the greeting; the reader of lanes looks at it.
-    is_greeted: Rc<Cell<bool>>,
+    /// The reader of lanes looks at it.
+    heard: Rc<Heard>,
     phase: Phase,
     /// Whether only questions of discovery are heard.
     visit: bool,
+    retire: Option<Retire>,
+    /// Whether each lane has a stream of its own, and those of the other side have ended; where
+    /// there are none they end with the last word.
+    has_lanes: bool,
+    lanes_ended: bool,
+    /// Messages of circuits were lost, and the Circuits were told.
+    told_lost: bool,
     /// Messages of the current step, and the bytes they came in.
     arrived: Vec<Arrival>,
     arrived_bytes: usize,
@@ -190,8 +158,9 @@ impl Peer {
         let budget = ByteBudget::new(parts.budget_bytes);
         let slow = parts.limits.reading(parts.session, clock.clone());
         let limit = parts.limits.writing(parts.session);
-        let is_greeted = Rc::new(Cell::new(false));
-        let transport = parts.address.transport().name();
+        let heard = Rc::new(Heard::default());
+        let address = parts.address;
+        let has_lanes = matches!(channel, SecureChannel::Quic(..));
         Peer::create(|ctx| {
             let (shared, time, queues) = (Rc::clone(&writing), clock.clone(), outbox.clone());
             match channel {
@@ -199,11 +168,13 @@ impl Peer {
                     let (read, write) = tokio::io::split(io);
                     let reader = Reader::new(read, opener, budget.clone(), slow, leftover);
                     <Self as StreamHandler<Arrived>>::add_stream(reader, ctx);
-                    let writer = Writer::new(write, sealer, shared, queues, limit, time);
+                    let bytes_out = stream_bytes_total("out", &address);
+                    let writer =
+                        Writer::new(write, sealer, shared, queues, limit, (time, bytes_out));
                     <Self as StreamHandler<WriterNews>>::add_stream(writer, ctx);
                 }
                 SecureChannel::Quic(incoming, outgoing) => {
-                    let gate = Rc::clone(&is_greeted);
+                    let gate = Rc::clone(&heard);
                     let reader = LaneReader::new(*incoming, gate, budget.clone(), slow);
                     <Self as StreamHandler<Arrived>>::add_stream(reader, ctx);
                     let writer = LaneWriter::new(outgoing, shared, queues, limit, time);
@@ -217,14 +188,18 @@ impl Peer {
                 suite: parts.suite,
                 channel: hash,
                 connection,
-                is_greeted,
+                heard,
                 phase: Phase::Greeting(Vec::new()),
                 visit: false,
+                retire: None,
+                has_lanes,
+                lanes_ended: !has_lanes,
+                told_lost: false,
                 arrived: Vec::new(),
                 arrived_bytes: 0,
                 outbox,
                 writing,
-                bytes_in: bytes_total("in", transport),
+                bytes_in: stream_bytes_total("in", &address),
                 write_timeout: parts.write_timeout,
                 budget,
                 links,
@@ -269,7 +244,7 @@ impl Peer {
     }
 
     fn greeted(&mut self, hello: Hello, ctx: &mut Context<Self>) {
-        self.is_greeted.set(true);
+        self.heard.greeting.set(true);
         let record = SignedRecord::decode(&hello.record)
             .and_then(|record| record.verify(&self.links.network, self.clock.wall()));
         let record = match record {
@@ -324,15 +299,25 @@ impl Peer {
         }
     }
 
-    /// A visitor's other messages are dropped and counted: it may not know yet that it is one.
-    fn hand_on(&self, mut arrivals: Arrivals) {
+    /// Hands messages to their listeners. A visitor's other messages are dropped and counted: it may
+    /// not know yet that it is one. What is missing of a circuit's bytes breaks it, so the Circuits
+    /// are told of a loss: once, until they take messages again.
+    fn hand_on(&mut self, mut arrivals: Arrivals) {
         if self.visit {
             let all = arrivals.messages.len();
             arrivals.messages.retain(|arrival| arrival.message.kind.is_discovery());
             let dropped = all.saturating_sub(arrivals.messages.len());
             metrics::counter!("peerstage_visits_unheard_total").increment(dropped as u64);
         }
-        self.links.route(arrivals);
+        match self.links.route(arrivals) {
+            Some(false) if !self.told_lost => {
+                self.told_lost = true;
+                let lost = ToCircuits::Lost(self.session);
+                let _ = self.links.circuits.push_control(lost);
+            }
+            Some(true) => self.told_lost = false,
+            _ => {}
+        }
     }
 
     fn end(&mut self, end: End, ctx: &mut Context<Self>) {

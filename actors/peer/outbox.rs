@@ -158,7 +158,8 @@ impl Outbox {
     fn push_locked(&self, message: Outgoing, rouse: bool) -> (Pushed, Option<Waker>) {
         let kind = message.kind.name();
         let mut queues = self.lock();
-        let pushed = queues.lanes.push(message);
+        // Nobody would send it.
+        let pushed = if queues.closed { Pushed::Dropped } else { queues.lanes.push(message) };
         match pushed {
             Pushed::Overflowed => {
                 self.0.overflowed.store(true, Ordering::Release);
@@ -308,6 +309,21 @@ impl Outbox {
         let senders = queues.senders.take_all();
         drop(queues);
         senders.into_iter().for_each(Waker::wake);
+    }
+
+    /// As [`Outbox::close`], with a last word, if nothing else waits to be sent; whether it is
+    /// closed now. Whoever waits for room then finds another way.
+    pub(super) fn close_with(&self, last: Outgoing) -> bool {
+        let mut queues = self.lock();
+        if !queues.lanes.is_empty() {
+            return false;
+        }
+        queues.lanes.push(last);
+        queues.closed = true;
+        let senders = queues.senders.take_all();
+        drop(queues);
+        senders.into_iter().for_each(Waker::wake);
+        true
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Queues> {

@@ -163,3 +163,21 @@ fn an_overflow_wakes_the_writer_whatever_it_waits_for() {
         assert_eq!(writer.woken(), 1, "quietly: {quietly}");
     }
 }
+
+/// Nothing is queued behind the last word, and nobody is told that it was.
+#[test]
+fn nothing_follows_the_last_word() {
+    let outbox = Outbox::new(Time(0), 1 << 20);
+    let last = || custom(1);
+    outbox.push(custom(100));
+    assert!(!outbox.close_with(last()), "something waits");
+    assert_eq!(outbox.push(custom(100)), Pushed::Queued);
+    outbox.fill(Time(0), &mut BytesMut::new(), 60_000);
+    assert!(outbox.close_with(last()));
+    let waits = outbox.bytes();
+    for clone in [outbox.clone(), outbox.clone()] {
+        assert_eq!(clone.push(custom(100)), Pushed::Dropped);
+        assert_eq!(clone.push_quietly(custom(100)), Pushed::Dropped);
+    }
+    assert_eq!(outbox.bytes(), waits);
+}

@@ -113,6 +113,8 @@ pub(super) enum Arrived {
     Refused(TransportError),
     /// A stream that belongs to no lane.
     StrayStream,
+    /// Every lane but that of the goodbye has ended, and all they brought was handed over.
+    LanesEnded,
     /// The socket has ended.
     Lost(io::Error),
 }

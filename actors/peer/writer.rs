@@ -41,11 +41,17 @@ pub(super) struct WriteState {
     moved: Time,
     /// The last message, behind which our direction ends.
     goodbye: Option<Outgoing>,
+    /// Nothing but a last word is queued any more: lanes that have streams of their own end.
+    parting: bool,
+    /// And the lane of the last word.
+    ending: bool,
 }
 
 impl WriteState {
     pub(super) fn new(now: Time) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(WriteState { waiting: 0, moved: now, goodbye: None }))
+        let (parting, ending) = (false, false);
+        let state = WriteState { waiting: 0, moved: now, goodbye: None, parting, ending };
+        Rc::new(RefCell::new(state))
     }
 
     /// Since when the socket has taken nothing although bytes wait.
@@ -66,6 +72,26 @@ impl WriteState {
     /// The last message, once.
     pub(super) fn take_goodbye(&mut self) -> Option<Outgoing> {
         self.goodbye.take()
+    }
+
+    /// Bytes that are sealed and not written.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Nothing but a last word is queued any more.
+    pub(super) fn part(&mut self) {
+        self.parting = true;
+    }
+
+    /// The last word was heard, and the other's was.
+    pub(super) fn end(&mut self) {
+        self.ending = true;
+    }
+
+    /// Whether the lanes that carry no last word end, and the one that does.
+    pub(super) fn parting(&self) -> (bool, bool) {
+        (self.parting, self.ending)
     }
 
     /// Sends this behind what is already sealed, and then nothing more.
@@ -114,7 +140,7 @@ impl Writer {
         state: Rc<RefCell<WriteState>>,
         outbox: Outbox,
         limit: WriteLimit,
-        clock: Clock,
+        (clock, bytes_out): (Clock, metrics::Counter),
     ) -> Self {
         Writer {
             io,
@@ -124,7 +150,7 @@ impl Writer {
             limit,
             clock,
             buffer: BytesMut::new(),
-            bytes_out: super::bytes_total("out", "tcp"),
+            bytes_out,
             writing: Writing::default(),
             flushed: true,
             closing: false,

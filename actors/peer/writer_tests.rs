@@ -68,7 +68,8 @@ async fn a_vote_waits_behind_one_record_of_bulk() {
     let outbox = Outbox::new(now, 8 << 20);
     let limit = ByteLimits::new(now, [0; 2], [0; 2]).writing(SessionId(1));
     let state = WriteState::new(now);
-    let mut writer = pin!(Writer::new(write, sealer, state, outbox.clone(), limit, clock));
+    let counted = (clock, metrics::Counter::noop());
+    let mut writer = pin!(Writer::new(write, sealer, state, outbox.clone(), limit, counted));
     let waker = noop_waker();
     let mut cx = Context::from_waker(&waker);
     for _ in 0..8 {

@@ -20,6 +20,7 @@ impl StreamHandler<Vec<FromPeer>> for MessageRelay {
             match input {
                 FromPeer::Up(up) => self.peer_up(up, ctx),
                 FromPeer::Arrivals(arrivals) => self.arrived(arrivals, ctx),
+                FromPeer::Also(peer, session) => drop(self.retiring.insert(session, peer)),
                 FromPeer::Down(peer, session) => self.peer_down(peer, session, ctx),
                 FromPeer::Mark(reached) => drop(reached.send(())),
             }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{
     bridge::MonitoringBridge,
-    peer::{Directory, FromPeer},
+    peer::{Directory, FromPeer, PeerUp},
     shell::{Fatal, Intake},
 };
 
@@ -76,6 +76,7 @@ impl Scene {
     fn up(&self, n: u8, session: u64) -> Outbox {
         let outbox = Outbox::new(self.clock.now(), QUEUE);
         let up = PeerUp {
+            upgrades: None,
             session: SessionId(session),
             info: PeerInfo { peer: node(n), validator: None, outbound: false, blocks_only: false },
             noise_key: noise_key(n),

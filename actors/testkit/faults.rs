@@ -1,9 +1,12 @@
 //! Ready-made faults. Install rules with [`SimNetwork::install`]; each fault ends when its guard
 //! is dropped.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use peerstage_core::time::Millis;
+use peerstage_core::{address::Address, time::Millis};
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
 
 use crate::{
@@ -31,6 +34,22 @@ pub fn isolate(host: IpAddr) -> impl Rule + use<> {
     move |packet: &Packet, _: &mut ChaCha8Rng| {
         let ends = [packet.from.ip(), packet.to.ip()];
         if ends.contains(&host) && ends != [host, host] { Verdict::Drop } else { Verdict::Pass }
+    }
+}
+
+/// These hosts let nothing in but answers to what they have sent themselves, as a NAT or a firewall
+/// with an address- and port-dependent filter does (RFC 4787 section 5).
+pub fn firewall(hosts: &[IpAddr]) -> impl Rule + use<> {
+    let behind: BTreeSet<IpAddr> = hosts.iter().copied().collect();
+    let mut flows: BTreeSet<(Address, Address)> = BTreeSet::new();
+    move |packet: &Packet, _: &mut ChaCha8Rng| {
+        if behind.contains(&packet.to.ip()) && !flows.contains(&(packet.to, packet.from)) {
+            return Verdict::Drop;
+        }
+        if behind.contains(&packet.from.ip()) {
+            flows.insert((packet.from, packet.to));
+        }
+        Verdict::Pass
     }
 }
 

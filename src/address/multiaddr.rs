@@ -1,7 +1,8 @@
 //! Addresses that say everything: `/ip4/203.0.113.7/udp/30400/quic/p2p/NODEID`.
 //!
 //! The notation of libp2p's multiaddr, with the parts that this network has: the machine
-//! (`ip4`, `ip6`, `dns`), the port (`tcp`, or `udp` with `quic`), and the node's id (`p2p`).
+//! (`ip4`, `ip6`, `dns`), the port (`tcp`, or `udp` with `quic`), whether the node there only
+//! carries what is meant for another (`p2p-circuit`), and the node's id (`p2p`).
 
 use std::{
     fmt,
@@ -64,7 +65,7 @@ impl FromStr for Multiaddr {
         let mut next = || parts.next().unwrap_or_default();
         let host = host(next(), next())?;
         let (carrier, port) = (next(), next());
-        let transport = match carrier {
+        let mut transport = match carrier {
             "tcp" => TransportKind::Tcp,
             "udp" => TransportKind::Quic,
             other => return Err(ParseMultiaddrError::Transport(other.to_owned())),
@@ -79,7 +80,12 @@ impl FromStr for Multiaddr {
                 return Err(ParseMultiaddrError::Transport(format!("udp/{port}/{above}")));
             }
         }
-        let id = match parts.next() {
+        let mut rest = parts.next();
+        if rest == Some("p2p-circuit") {
+            transport = transport.circuit().unwrap_or(transport);
+            rest = parts.next();
+        }
+        let id = match rest {
             None => None,
             Some("p2p") => {
                 let text = parts.next().unwrap_or_default();
@@ -121,10 +127,13 @@ impl fmt::Display for Multiaddr {
             Host::Ip(IpAddr::V6(ip)) => write!(f, "/ip6/{ip}")?,
             Host::Name(name) => write!(f, "/dns/{name}")?,
         }
-        match self.transport {
-            TransportKind::Tcp => write!(f, "/tcp/{}", self.port)?,
+        match self.transport.carrier() {
             TransportKind::Quic => write!(f, "/udp/{}/quic", self.port)?,
             TransportKind::Unknown(number) => write!(f, "/unknown-{number}/{}", self.port)?,
+            _ => write!(f, "/tcp/{}", self.port)?,
+        }
+        if self.transport.is_circuit() {
+            f.write_str("/p2p-circuit")?;
         }
         match self.id {
             Some(id) => write!(f, "/p2p/{id}"),
@@ -153,6 +162,9 @@ mod tests {
             "/dns/seed.example.org/tcp/65535",
             &format!("/ip4/203.0.113.7/udp/30400/quic/p2p/{id}"),
             &format!("/dns/node_1/tcp/0/p2p/{id}"),
+            &format!("/ip4/203.0.113.7/tcp/1/p2p-circuit/p2p/{id}"),
+            &format!("/ip6/2001:db8::1/udp/1/quic/p2p-circuit/p2p/{id}"),
+            "/dns/relay.example.org/udp/1/quic/p2p-circuit",
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
@@ -181,6 +193,8 @@ mod tests {
             ("/ip4/1.2.3.4/udp/5/webrtc", Wrong::Transport("udp/5/webrtc".into())),
             ("/ip4/1.2.3.4/tcp/5/", Wrong::Rest(String::new())),
             ("/ip4/1.2.3.4/tcp/5/quic", Wrong::Rest("quic".into())),
+            ("/ip4/1.2.3.4/tcp/5/p2p-circuit/p2p-circuit", Wrong::Rest("p2p-circuit".into())),
+            ("/ip4/1.2.3.4/p2p-circuit/5", Wrong::Transport("p2p-circuit".into())),
             ("/ip4/1.2.3.4/tcp/5/p2p", Wrong::Id(String::new())),
             ("/ip4/1.2.3.4/tcp/5/p2p/ab", Wrong::Id("ab".into())),
         ] {
@@ -193,7 +207,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_text_never_panics_and_what_parses_is_stable(
-            text in "(/(ip4|ip6|dns|tcp|udp|quic|p2p|[0-9.:a-z]{0,9})){0,8}",
+            text in "(/(ip4|ip6|dns|tcp|udp|quic|p2p|p2p-circuit|[0-9.:a-z]{0,9})){0,9}",
         ) {
             if let Ok(address) = parse(&text) {
                 prop_assert_eq!(parse(&address.to_string()), Ok(address));

@@ -12,13 +12,17 @@ pub enum TransportKind {
     Tcp,
     /// QUIC over UDP, with TLS 1.3 inside.
     Quic,
-    /// One that this version does not know, by its number on the wire (2 to 255): kept and passed
+    /// A circuit ([`crate::circuits`]) through a node that TCP reaches, which carries it for both.
+    TcpCircuit,
+    /// A circuit through a node that QUIC reaches.
+    QuicCircuit,
+    /// One that this version does not know, by its number on the wire (4 to 255): kept and passed
     /// on as it came, since a signature covers it, and never dialled.
     Unknown(u8),
 }
 
 impl TransportKind {
-    /// Those that this version speaks, in the order in which they are tried.
+    /// Those that this version listens with, in the order in which they are tried.
     pub const ALL: [TransportKind; 2] = [TransportKind::Quic, TransportKind::Tcp];
 
     /// The number on the wire.
@@ -27,6 +31,8 @@ impl TransportKind {
         match self {
             TransportKind::Tcp => 0,
             TransportKind::Quic => 1,
+            TransportKind::TcpCircuit => 2,
+            TransportKind::QuicCircuit => 3,
             TransportKind::Unknown(number) => number,
         }
     }
@@ -37,6 +43,8 @@ impl TransportKind {
         match number {
             0 => TransportKind::Tcp,
             1 => TransportKind::Quic,
+            2 => TransportKind::TcpCircuit,
+            3 => TransportKind::QuicCircuit,
             number => TransportKind::Unknown(number),
         }
     }
@@ -47,7 +55,36 @@ impl TransportKind {
         match self {
             TransportKind::Tcp => "tcp",
             TransportKind::Quic => "quic",
+            TransportKind::TcpCircuit => "tcp-circuit",
+            TransportKind::QuicCircuit => "quic-circuit",
             TransportKind::Unknown(_) => "unknown",
+        }
+    }
+
+    /// Whether another node carries it.
+    #[must_use]
+    pub const fn is_circuit(self) -> bool {
+        matches!(self, TransportKind::TcpCircuit | TransportKind::QuicCircuit)
+    }
+
+    /// What reaches the node that carries a circuit; any other transport is its own carrier.
+    #[must_use]
+    pub const fn carrier(self) -> Self {
+        match self {
+            TransportKind::TcpCircuit => TransportKind::Tcp,
+            TransportKind::QuicCircuit => TransportKind::Quic,
+            other => other,
+        }
+    }
+
+    /// A circuit through a node that this reaches; none through a circuit, or rings of relays
+    /// could carry bytes for ever.
+    #[must_use]
+    pub const fn circuit(self) -> Option<Self> {
+        match self {
+            TransportKind::Tcp => Some(TransportKind::TcpCircuit),
+            TransportKind::Quic => Some(TransportKind::QuicCircuit),
+            _ => None,
         }
     }
 }

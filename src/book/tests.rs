@@ -50,6 +50,24 @@ fn only_reachable_addresses_get_in() {
     assert_eq!(add("224.0.0.1:1"), AddressOutcome::NotReachable);
 }
 
+/// What is behind a relay leaves its machine the room that one machine has.
+#[test]
+fn ways_through_a_relay_count_apart_from_its_machine() {
+    let mut book = empty(BookLimits::default());
+    let mut add = |port: u16, circuit: bool| {
+        let there = Address::new(IpAddr::from([8, 8, 8, 8]), port);
+        let there = if circuit { there.through().unwrap() } else { there };
+        // Each from another neighbourhood: none is crowded out of its bucket.
+        let source = Source::Peer(numbered(u32::from(port) << 16).group());
+        book.add_address(NOW, there, None, source)
+    };
+    for circuit in [true, false] {
+        let room = ADDRESSES_PER_IP_MAX as u16;
+        assert!((1..=room).all(|port| add(port, circuit) != AddressOutcome::IpQuota));
+        assert_eq!(add(room + 1, circuit), AddressOutcome::IpQuota);
+    }
+}
+
 /// Attack row 19: one neighbourhood owns at most its share, and gets it back for what it proved.
 #[test]
 fn one_source_owns_a_share() {

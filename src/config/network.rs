@@ -186,6 +186,10 @@ section! {
         /// Whether the router is asked to let strangers in, by PCP, NAT-PMP and UPnP. A machine
         /// with a public address doesn't ask.
         pub port_mapping: bool = true;
+        /// Whether peers that offer it may carry connections between this node and others that it
+        /// can't reach, or that can't reach it. While no stranger comes by itself, up to two of
+        /// them are told as ways to this node.
+        pub circuits: bool = true;
         /// Whether holes are punched into NATs, this node's and others': both sides send at once,
         /// from the port of QUIC, as peers that both have pass word between them.
         pub hole_punching: bool = true;

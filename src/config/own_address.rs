@@ -50,6 +50,10 @@ impl FromStr for OwnAddress {
             return Ok(OwnAddress { ip, port, transport: None });
         }
         match text.parse::<Multiaddr>()? {
+            // Which relays lead here is found out, not configured.
+            Multiaddr { transport, .. } if transport.is_circuit() => {
+                Err(ParseAddressError::NotBare)
+            }
             Multiaddr { host: Host::Ip(ip), port, transport, id: None } => {
                 Ok(OwnAddress { ip, port, transport: Some(transport) })
             }

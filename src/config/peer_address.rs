@@ -48,6 +48,9 @@ pub enum ParsePeerAddressError {
     /// It begins with a slash and is wrong further on.
     #[error(transparent)]
     Multiaddr(#[from] ParseMultiaddrError),
+    /// A circuit to nobody in particular.
+    #[error("behind /p2p-circuit goes /p2p/NODEID: the relay must know who is meant")]
+    Circuit,
 }
 
 impl PeerAddress {
@@ -61,11 +64,12 @@ impl PeerAddress {
             Host::Ip(ip) => Some(ip),
             Host::Name(_) => None,
         };
-        let fits = |transport: &TransportKind| self.transport.is_none_or(|one| one == *transport);
-        let fitting = transports.iter().copied().filter(move |transport| fits(transport));
+        let fits =
+            |carrier: &TransportKind| self.transport.is_none_or(|one| one.carrier() == *carrier);
+        let fitting = transports.iter().copied().filter(move |carrier| fits(carrier));
         ip.into_iter().flat_map(move |ip| {
             let address = Address::new(ip, self.port);
-            fitting.clone().map(move |transport| address.over(transport))
+            fitting.clone().map(move |carrier| address.over(self.transport.unwrap_or(carrier)))
         })
     }
 }
@@ -85,6 +89,9 @@ impl FromStr for PeerAddress {
             let Multiaddr { host, port, transport, id } = text.parse()?;
             if port == 0 {
                 return Err(ParsePeerAddressError::Port(port.to_string()));
+            }
+            if transport.is_circuit() && id.is_none() {
+                return Err(ParsePeerAddressError::Circuit);
             }
             return Ok(PeerAddress { id, host, port, transport: Some(transport) });
         }
@@ -159,6 +166,7 @@ mod tests {
             &format!("{id}@[2001:db8::1]:30400"),
             "/ip4/203.0.113.7/tcp/1",
             &format!("/dns/localhost/udp/30400/quic/p2p/{id}"),
+            &format!("/ip4/203.0.113.7/tcp/1/p2p-circuit/p2p/{id}"),
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }

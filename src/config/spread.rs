@@ -51,6 +51,25 @@ section! {
         pub judge_custom: bool = true;
         /// Whether sealed messages between nodes that can't connect are carried.
         pub carry_routed: bool = true;
+        /// Whether connections between peers that can't connect are carried, as circuits: their
+        /// bytes go through this node, which can't read them. The quotas below hold for all
+        /// that others open.
+        pub serve: bool = true;
+        /// Circuits carried at the same time, at most. A guess: as many as peers by default.
+        pub circuits: u32 = 64, in 1 => 1_024;
+        /// Of these, opened by one node. A guess: the peers that a node wishes for.
+        pub circuits_per_peer: u32 = 8, in 1 => 1_024;
+        /// Of these, opened from one network group. A guess: half.
+        pub circuits_per_group: u32 = 32, in 1 => 1_024;
+        /// Bytes of one circuit, both directions; then it ends. libp2p's circuits end at 128 KiB,
+        /// which is enough to meet and no more; this carries a day of Bitcoin's blocks. A guess.
+        pub circuit_bytes: Size = Size::mib(256), in Size::kib(64) => Size::gib(1_000);
+        /// How long one circuit lasts; then it ends. libp2p: 2 minutes, as above. A guess.
+        pub circuit_time: Span = Span::hours(2), in Span::seconds(10) => Span::hours(168);
+        /// Bytes an hour of all the circuits that one node opens, both directions, and 64 for each
+        /// message; one network group has four times as many, all have sixteen times: 300 KB a
+        /// second. A guess.
+        pub circuit_bytes_per_hour: Size = Size::gib(1), in Size::kib(64) => Size::gib(1_000);
     }
 }
 

@@ -97,6 +97,9 @@ pub enum Action {
     Greeted(Box<Hello>),
     /// A whole message that passed the class checks.
     Deliver(Message),
+    /// The other side has said [`crate::reason::CloseReason::Upgraded`]: nothing new follows, but
+    /// what it sent before on other lanes may. Silence ends nothing from now on.
+    LastWord,
     /// A round trip was measured, ms.
     RoundTrip(Millis),
     /// End the connection; nothing more comes from this machine.

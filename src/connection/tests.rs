@@ -122,6 +122,24 @@ fn a_silent_peer_is_given_up() {
     assert_eq!(scene.connection.deadline(), None);
 }
 
+/// Behind the last word on the control lane other lanes may bring what was sent before it; silence
+/// is no fault any more. Before the greeting it is a goodbye like any.
+#[test]
+fn what_was_sent_before_the_last_word_is_heard_after_it() {
+    let upgraded = || {
+        let reason = CloseReason::Upgraded.code();
+        encode(&Disconnect { reason, retry_after_ms: 0 }).unwrap()
+    };
+    let mut scene = Scene::greeted(None);
+    let out = scene.receives(Time(20), Kind::Disconnect, vec![], upgraded());
+    assert_eq!(out, [Action::LastWord]);
+    let out = scene.receives(Time(30), Kind::Block, gossip(), vec![7; 1_000]);
+    assert!(matches!(&out[..], [Action::Deliver(message)] if message.kind == Kind::Block));
+    assert_eq!(scene.connection.deadline(), None);
+    let out = Scene::new().receives(Time(20), Kind::Disconnect, vec![], upgraded());
+    assert!(matches!(&out[..], [Action::End(End::Remote { .. })]));
+}
+
 #[test]
 fn a_ping_is_answered_with_its_nonce() {
     let mut scene = Scene::greeted(None);

@@ -1,3 +1,5 @@
+//! The table is whole.
+
 use super::*;
 
 #[test]

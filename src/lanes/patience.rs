@@ -30,6 +30,13 @@ impl Lanes {
         self.fits(kind, cost)
     }
 
+    pub(super) fn fits(&self, kind: Kind, size: usize) -> bool {
+        let used = self.bytes_by_kind.get(kind.index()).copied().unwrap_or(usize::MAX);
+        // One message of the largest size always fits its empty queue, whatever its overhead.
+        let room_of_kind = used == 0 || used.saturating_add(size) <= kind.row().queue_bytes;
+        room_of_kind && self.bytes.saturating_add(size) <= self.bytes_max
+    }
+
     /// What a message takes up in its queue, bytes.
     #[must_use]
     pub fn cost(message: &Outgoing) -> usize {

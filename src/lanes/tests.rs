@@ -34,6 +34,51 @@ fn a_vote_never_waits_behind_a_block_for_more_than_one_record() {
     assert_eq!(next.iter().map(|m| m.kind).collect::<Vec<_>>(), vec![Kind::Vote]);
 }
 
+/// Strangers' messages that wait for their rate hold up nothing of the node's own.
+#[test]
+fn what_is_carried_holds_up_nothing_that_is_not() {
+    let mut lanes = Lanes::new(Time(0), 16 * MIB);
+    let mut assembler = Assembler::default();
+    let opens = Kind::CircuitOpen.row().burst as usize;
+    for _ in 0..opens + 20 {
+        assert_eq!(lanes.push(message(Kind::CircuitOpen, 0)), Pushed::Queued);
+    }
+    let first = received(&mut assembler, record(&mut lanes, Time(0)));
+    assert_eq!(first.len(), opens, "the others wait");
+    assert_eq!(lanes.ready_at(Time(0)), Some(Time(10)));
+    for kind in [Kind::Request, Kind::Response, Kind::Custom] {
+        lanes.push(message(kind, 100));
+        let next = received(&mut assembler, record(&mut lanes, Time(0)));
+        assert_eq!(next.iter().map(|m| m.kind).collect::<Vec<_>>(), [kind]);
+    }
+    let next = received(&mut assembler, record(&mut lanes, Time(10)));
+    assert_eq!(next.iter().map(|m| m.kind).collect::<Vec<_>>(), [Kind::CircuitOpen]);
+}
+
+/// While both wait, what is carried has about a quarter; alone it has all.
+#[test]
+fn what_is_carried_has_a_quarter_of_its_lane() {
+    let mut lanes = Lanes::new(Time(0), 16 * MIB);
+    let mut assembler = Assembler::default();
+    for _ in 0..60 {
+        lanes.push(message(Kind::CircuitData, 16 * 1024));
+        lanes.push(message(Kind::Custom, 16 * 1024));
+    }
+    let mut bytes = [0usize; 2];
+    while bytes[1] < 40 * 16 * 1024 {
+        for message in received(&mut assembler, record(&mut lanes, Time(0))) {
+            bytes[usize::from(message.kind == Kind::Custom)] += message.body.len();
+        }
+    }
+    let share = bytes[0] * 100 / (bytes[0] + bytes[1]);
+    assert!((20..=30).contains(&share), "{share} % is carried");
+    let mut rest = 0;
+    while !lanes.is_empty() {
+        rest += received(&mut assembler, record(&mut lanes, Time(0))).len();
+    }
+    assert!(rest > 60 && lanes.ready_at(Time(0)).is_none());
+}
+
 #[test]
 fn a_flood_of_votes_starves_nobody() {
     let mut lanes = Lanes::new(Time(0), 16 * MIB);

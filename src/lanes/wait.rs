@@ -38,8 +38,7 @@ impl Lanes {
         if self.in_progress.get(lane)?.is_some() {
             return Some(self.rate_wait(lane, now));
         }
-        let kind = self.queues.get(lane)?.front()?.kind;
-        let bucket = self.buckets.get(kind.index())?.wait(now);
+        let bucket = self.pace_wait(lane, now)?;
         Some(bucket.max(self.rate_wait(lane, now)).max(self.gather_wait(lane, now)))
     }
 

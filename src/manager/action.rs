@@ -209,6 +209,20 @@ pub enum Action {
         /// Other nodes to try, for one that found no room here.
         records: Vec<SignedRecord>,
     },
+    /// A direct connection has taken the place of this one, which a relay carried: what waits on
+    /// either side is still sent and heard, then it ends.
+    Retire {
+        /// The relayed connection.
+        session: SessionId,
+    },
+    /// As [`Action::Retire`], for one that never was the peer's: the other side may have held it
+    /// for that.
+    HearOut {
+        /// The connection.
+        session: SessionId,
+        /// Whose.
+        peer: NodeId,
+    },
     /// A peer is there. If it was there before, its connection was exchanged for a twin.
     PeerUp {
         /// Who.
@@ -293,6 +307,8 @@ pub struct PeerView {
     pub address: Address,
     /// Whether we dialled this connection.
     pub outbound: bool,
+    /// Whether we dialled it through a hole in its NAT.
+    pub punched: bool,
     /// Whether we chose the peer: dialled it, be it in an earlier connection or in one that has
     /// crossed with this.
     pub chosen: bool,

@@ -1,8 +1,7 @@
 //! Who becomes a peer: the gate before the handshake, twins and slots after it.
 
 use super::{
-    Action, DialFailure, DialId, Direction, Established, Manager, PeerView, Phase, Place,
-    RECORDS_MAX, SessionId, close,
+    Action, Direction, Established, Manager, PeerView, Phase, Place, RECORDS_MAX, SessionId, close,
     dialler::{Attempt, DialPurpose, jittered},
     down,
     peers::{Peer, Twin, newcomer_survives},
@@ -24,6 +23,8 @@ const RETRY_AFTER_MAX: Millis = 60 * 60 * 1000;
 enum Verdict {
     Admit,
     Replace,
+    /// Its twin stays, and what was sent here is still heard.
+    HearOut,
     Evict(NodeId),
     Refuse(CloseReason),
 }
@@ -37,13 +38,37 @@ impl Manager {
         address: Address,
         out: &mut Vec<Action>,
     ) {
+        self.enter(now, session, (address, None), out);
+    }
+
+    /// As [`Manager::on_inbound_attempt`], through the relay at this address; `from` is who the
+    /// relay says it is, which the handshake must prove.
+    pub fn on_circuit_attempt(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        (address, from): (Address, NodeId),
+        out: &mut Vec<Action>,
+    ) {
+        self.enter(now, session, (address, Some(from)), out);
+    }
+
+    fn enter(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        (address, from): (Address, Option<NodeId>),
+        out: &mut Vec<Action>,
+    ) {
         let exempt = self.book.is_exempt(address);
+        let banned = from.is_some_and(|from| self.bans.has_peer(now, &from))
+            || (!exempt && self.bans.has_seat(&address));
         let entered = if self.phase != Phase::Running {
             Err(CloseReason::Shutdown)
-        } else if !exempt && self.bans.has_ip(address.ip()) {
+        } else if banned {
             Err(CloseReason::Banned)
         } else {
-            self.gate.enter(&self.config, now, session, address, exempt)
+            self.gate.enter(&self.config, now, session, (address, from), exempt)
         };
         match entered {
             Ok(gives_way) => {
@@ -91,6 +116,7 @@ impl Manager {
         let peer = established.peer;
         let at = established.address;
         let answered = attempt.as_ref().is_none_or(|a| self.check_answer(now, a, (peer, at), out));
+        let view = self.view_of(now, session, &established, attempt.as_ref());
         let verdict = if !answered {
             let own = peer == self.identity.node;
             Verdict::Refuse(if own {
@@ -99,56 +125,31 @@ impl Manager {
                 CloseReason::UnexpectedIdentity
             })
         } else {
-            let view = self.view_of(now, session, &established);
             self.judge(now, &established, &view)
         };
-        self.carry_out(now, session, established, verdict, out);
+        self.carry_out(now, view, established, verdict, out);
         self.look_for_peers(now, out);
     }
 
-    /// Learns from who answered a dial; false if it is the wrong node.
-    pub(super) fn check_answer(
-        &mut self,
-        now: Time,
-        attempt: &Attempt,
-        (peer, answered): (NodeId, Address),
-        out: &mut Vec<Action>,
-    ) -> bool {
-        if peer == self.identity.node {
-            self.after_failure(now, attempt, DialFailure::SelfConnection, out);
-            return false;
-        }
-        if attempt.expected.is_some_and(|expected| expected != peer) {
-            self.after_failure(now, attempt, DialFailure::UnexpectedIdentity(peer), out);
-            return false;
-        }
-        // Of the node's addresses that were tried together, the one that answered.
-        let address = answered;
-        let named = matches!(attempt.purpose, DialPurpose::Bootstrap | DialPurpose::Persistent);
-        // Nobody but us gets in by a hole, and we won't the next time.
-        if named && !attempt.punched {
-            self.book.add_address(now, address, Some(peer), Source::Operator);
-        }
-        self.dialler.on_target(&self.config, &mut self.rng, now, &attempt.listed, Some(peer));
-        if attempt.purpose == DialPurpose::Visit {
-            self.book.on_visited(now, &address, peer);
-        } else {
-            self.book.on_success(now, &address, peer);
-        }
-        self.persist_book(out);
-        true
-    }
-
     /// The peer as it would be shown.
-    fn view_of(&self, now: Time, session: SessionId, new: &Established) -> PeerView {
+    fn view_of(
+        &self,
+        now: Time,
+        session: SessionId,
+        new: &Established,
+        attempt: Option<&Attempt>,
+    ) -> PeerView {
         let outbound = new.direction != Direction::Inbound;
+        let upgrade = attempt.is_some_and(|attempt| attempt.purpose == DialPurpose::Upgrade);
         let mut view = PeerView {
             peer: new.peer,
             session,
             address: new.address,
             group: self.book.group_of(&new.address),
             outbound,
-            chosen: outbound,
+            punched: attempt.is_some_and(|attempt| attempt.punched),
+            // Whom a relay brought has chosen us, though we dial it to be rid of the relay.
+            chosen: outbound && !upgrade,
             since: now,
             place: Place::Inbound,
             blocks_only: new.blocks_only,
@@ -156,15 +157,19 @@ impl Manager {
         };
         // A peer that we chose and that dials us in turn, or whose dial has crossed with ours, is
         // still the one that we chose: no inbound place is taken, no outbound one becomes free.
-        view.chosen |= self.peers.get(&new.peer).is_some_and(|old| {
-            old.view.place == Place::Outbound && old.view.group == view.group && !view.blocks_only
+        view.chosen |= self.peers.get(&new.peer).is_some_and(|peer| {
+            let old = &peer.view;
+            let same = old.place == Place::Outbound && old.group == view.group;
+            // A relayed one is who it was wherever it is directly, whichever side has dialled.
+            let moves = !view.address.is_circuit() && peer.is_upgrading(&self.config, now);
+            !view.blocks_only && (same || (old.chosen && (moves || upgrade)))
         });
         view.place = self.place_for(&view);
         view
     }
 
     fn judge(&self, now: Time, new: &Established, view: &PeerView) -> Verdict {
-        let PeerView { peer, outbound, chosen, group, place, .. } = *view;
+        let PeerView { peer, outbound, chosen, group, place, address, .. } = *view;
         if self.phase != Phase::Running {
             return Verdict::Refuse(CloseReason::Shutdown);
         }
@@ -175,45 +180,46 @@ impl Manager {
             return Verdict::Refuse(CloseReason::Banned);
         }
         if let Some(old) = self.peers.get(&peer) {
-            let twin = Twin { outbound, channel: new.channel };
+            let direct = !address.is_circuit();
+            let twin = Twin { direct, outbound, channel: new.channel };
             let own = &self.identity.node;
-            return if !newcomer_survives(&self.config, own, now, old, twin) {
+            let survives = newcomer_survives(&self.config, own, now, old, twin);
+            return if !survives && direct && old.is_upgrading(&self.config, now) {
+                Verdict::HearOut
+            } else if !survives {
                 Verdict::Refuse(CloseReason::Duplicate)
-            } else if place == Place::Inbound && old.view.place != place && self.is_full() {
-                // It would leave a place of another kind for one that a stranger could not have.
-                Verdict::Refuse(CloseReason::TooManyPeers)
             } else {
-                Verdict::Replace
+                self.may_move(&old.view, view).map_or_else(Verdict::Refuse, |()| Verdict::Replace)
             };
         }
         if place.is_reserved() {
             return Verdict::Admit;
         }
-        let limited = !self.book.is_exempt(new.address);
         let census = self.peers.census();
-        let of_group = census.in_group(chosen, group);
+        let room = self.has_room_at(chosen, &address, None);
         if chosen {
             let full = if place == Place::BlocksOnly {
                 census.of(place) >= self.config.blocks_only_outbound
             } else {
                 census.outbound() >= self.outbound_max()
             };
-            return if limited && of_group >= self.config.max_outbound_per_group {
-                Verdict::Refuse(CloseReason::GroupLimit)
+            return if let Err(reason) = room {
+                Verdict::Refuse(reason)
             } else if full {
                 Verdict::Refuse(CloseReason::TooManyPeers)
             } else {
                 Verdict::Admit
             };
         }
-        if limited
-            && (of_group >= self.config.max_inbound_per_group
-                || census.with_ip(&new.address) >= self.config.max_inbound_per_ip)
-        {
-            return Verdict::Refuse(CloseReason::GroupLimit);
+        if let Err(reason) = room {
+            return Verdict::Refuse(reason);
         }
         if !self.is_full() {
             return Verdict::Admit;
+        }
+        if address.is_circuit() {
+            // Nobody is sent away for one whom nobody can place.
+            return Verdict::Refuse(CloseReason::TooManyPeers);
         }
         let victim = self.peers.victim(now, &self.eviction_key, group);
         victim.map_or(Verdict::Refuse(CloseReason::TooManyPeers), Verdict::Evict)
@@ -229,7 +235,7 @@ impl Manager {
 
     /// Inbound slots: what is left when the outbound ones we wish for are kept free, so that
     /// filling our inbound slots can't keep us from choosing peers ourselves (attack row 21).
-    fn inbound_max(&self) -> usize {
+    pub(super) fn inbound_max(&self) -> usize {
         let kept = self.config.wished_outbound.min(self.config.max_outbound);
         let left = self.config.max_peers.saturating_sub(kept).max(usize::from(kept == 0));
         self.config.max_inbound.min(left)
@@ -244,25 +250,39 @@ impl Manager {
     fn carry_out(
         &mut self,
         now: Time,
-        session: SessionId,
+        view: PeerView,
         new: Established,
         verdict: Verdict,
         out: &mut Vec<Action>,
     ) {
-        let view = self.view_of(now, session, &new);
-        let PeerView { peer, address, outbound, validator, blocks_only, group, .. } = view;
+        let PeerView { peer, session, address, outbound, validator, group, .. } = view;
+        let asks = outbound && view.chosen && !view.blocks_only;
         let mut replaces = None;
         match verdict {
             Verdict::Refuse(reason) => {
                 let full = reason == CloseReason::TooManyPeers && !outbound;
+                let asker = (&peer, address);
                 let records =
-                    if full { self.records_for(now, &peer, None, RECORDS_MAX) } else { Vec::new() };
+                    if full { self.records_for(now, asker, None, RECORDS_MAX) } else { Vec::new() };
                 let retry_after = if full { FULL_PAUSE } else { 0 };
                 return out.push(Action::Close { session, reason, retry_after, records });
             }
             Verdict::Replace => {
+                let old = self.peers.get(&peer);
+                let upgrades = !address.is_circuit()
+                    && old.is_some_and(|old| old.is_upgrading(&self.config, now));
                 replaces = self.peers.replace(now, new.channel, view);
-                out.extend(replaces.map(|old| close(old, CloseReason::Duplicate)));
+                if upgrades {
+                    self.note_upgrade(now, &peer);
+                }
+                out.extend(replaces.map(|old| match upgrades {
+                    true => Action::Retire { session: old },
+                    false => close(old, CloseReason::Duplicate),
+                }));
+            }
+            Verdict::HearOut => {
+                self.note_upgrade(now, &peer);
+                return out.push(Action::HearOut { session, peer });
             }
             Verdict::Evict(victim) => {
                 self.close_peer(now, &victim, CloseReason::Evicted, out);
@@ -270,8 +290,9 @@ impl Manager {
             }
             Verdict::Admit => self.peers.insert(Peer::new(now, view, new.channel)),
         }
+        self.upgrades.note(now, peer, address.is_circuit());
         // Our dial would lose against this connection; else the other side may prefer it already.
-        if !outbound && peer < self.identity.node {
+        if !outbound && peer < self.identity.node && !address.is_circuit() {
             self.cancel_dials(&peer, CloseReason::Duplicate, out);
         }
         out.push(Action::PeerUp { peer, session, address, outbound, validator, replaces });
@@ -282,63 +303,10 @@ impl Manager {
             self.persist_record(&peer, outcome, out);
             self.persist_book(out);
         }
-        if outbound && !blocks_only && self.wants_peers() {
+        if asks && self.wants_peers() {
             let count = u8::try_from(RECORDS_MAX).unwrap_or(u8::MAX);
             out.push(Action::RequestPeers { peer, count });
         }
-    }
-
-    /// An attempt failed.
-    pub fn on_dial_failed(
-        &mut self,
-        now: Time,
-        attempt: DialId,
-        failure: DialFailure,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(attempt) = self.dialler.finish(attempt) else { return };
-        self.after_failure(now, &attempt, failure, out);
-        self.look_for_peers(now, out);
-    }
-
-    pub(super) fn after_failure(
-        &mut self,
-        now: Time,
-        attempt: &Attempt,
-        failure: DialFailure,
-        out: &mut Vec<Action>,
-    ) {
-        let Attempt { address, listed, punched, expected, .. } = *attempt;
-        // The other of two ways through one hole has got there, or may still.
-        let is_reached = |peer| self.dialler.is_expected(&peer) || self.peers.contains(&peer);
-        if punched && expected.is_some_and(is_reached) {
-            return out.push(Action::DialFailed { address, expected, failure });
-        }
-        self.dialler.on_target(&self.config, &mut self.rng, now, &listed, None);
-        if let Some(peer) = expected.filter(|_| attempt.purpose == DialPurpose::Anchor) {
-            self.after_anchor(&peer, &failure);
-        }
-        match failure {
-            DialFailure::SelfConnection => self.book.mark_own(now, address),
-            // Our own trouble says nothing about the address (attack row 25).
-            DialFailure::Local => {}
-            _ => {
-                let failures = self.book.get(&listed).map_or(0, |entry| entry.failures);
-                let wait = super::dialler::backoff(&self.config, &mut self.rng, failures);
-                let online = self.peers.len() > 0;
-                self.book.on_failure(now, &listed, now.plus(wait), online);
-                if let DialFailure::UnexpectedIdentity(peer) = failure
-                    && !punched
-                {
-                    self.book.correct_peer(&address, peer);
-                }
-            }
-        }
-        if let Some(peer) = expected.filter(|_| attempt.purpose == DialPurpose::Visit) {
-            out.push(Action::VisitFailed { peer, blame: failure != DialFailure::Local });
-        }
-        self.persist_book(out);
-        out.push(Action::DialFailed { address, expected, failure });
     }
 
     /// A connection is gone, before or after it was a peer.
@@ -355,6 +323,10 @@ impl Manager {
         }
         let gone = self.peers.of_session(session).and_then(|peer| self.peers.remove(&peer));
         let Some(gone) = gone else { return };
+        self.upgrades.forget(&gone.view.peer);
+        if closure.by_remote && gone.is_upgrading(&self.config, now) {
+            self.upgrades.note_refusal(now, gone.view.peer, closure.reason);
+        }
         out.push(down(now, &gone.view, closure));
         if gone.view.outbound {
             self.book.on_seen(now, &gone.view.address, &gone.view.peer);

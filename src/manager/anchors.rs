@@ -157,7 +157,9 @@ impl Manager {
     }
 
     fn may_feel(&self, now: Time, entry: &BookEntry) -> bool {
-        entry.next_dial <= now
+        // Through a relay it would tell nothing of the address.
+        !entry.address.is_circuit()
+            && entry.next_dial <= now
             && entry.peer.is_none_or(|peer| {
                 peer != self.identity.node
                     && !self.peers.contains(&peer)

@@ -5,21 +5,34 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use super::config::{BANNED_PER_IP_MAX, BANS_MAX};
-use crate::{identity::NodeId, time::Time};
+use super::config::{BANNED_PER_IP_MAX, BANNED_PER_RELAY_MAX, BANS_MAX};
+use crate::{address::Address, identity::NodeId, time::Time};
 
 /// Bans in force. Judged elsewhere (scoring, operator), kept elsewhere (store), enforced here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bans {
     peers: BTreeMap<NodeId, Ban>,
-    /// Banned identities by IP; as many as there are bans.
-    ips: BTreeMap<IpAddr, u32>,
+    /// Banned identities by where they were; as many as there are bans.
+    seats: BTreeMap<Seat, u32>,
+}
+
+/// Where somebody was who was banned. A relay is not to blame for whom it carries, so those that
+/// came through it count apart from those that were there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Seat {
+    At(IpAddr),
+    Through(IpAddr),
+}
+
+fn seat(address: &Address) -> Seat {
+    let ip = household(address.ip());
+    if address.is_circuit() { Seat::Through(ip) } else { Seat::At(ip) }
 }
 
 #[derive(Clone, Debug)]
 struct Ban {
     until: Time,
-    ip: Option<IpAddr>,
+    seat: Option<Seat>,
 }
 
 /// What one household or machine has: an IPv4 address, a /64 of IPv6 (RFC 6177).
@@ -34,28 +47,28 @@ fn household(ip: IpAddr) -> IpAddr {
 }
 
 impl Bans {
-    /// Bans an identity, seen at `ip`.
-    pub(super) fn add(&mut self, peer: NodeId, until: Time, ip: Option<IpAddr>) {
-        let earlier = self.peers.get(&peer).and_then(|ban| ban.ip);
+    /// Bans an identity, seen at `address`.
+    pub(super) fn add(&mut self, peer: NodeId, until: Time, address: Option<Address>) {
+        let earlier = self.peers.get(&peer).and_then(|ban| ban.seat);
         self.remove(&peer);
         if self.peers.len() >= BANS_MAX {
             let soonest = self.peers.iter().min_by_key(|(_, ban)| ban.until).map(|(p, _)| *p);
             soonest.iter().for_each(|peer| self.remove(peer));
         }
-        let ip = ip.map(household).or(earlier);
-        if let Some(ip) = ip {
-            let count = self.ips.entry(ip).or_insert(0);
+        let seat = address.as_ref().map(seat).or(earlier);
+        if let Some(seat) = seat {
+            let count = self.seats.entry(seat).or_insert(0);
             *count = count.saturating_add(1);
         }
-        self.peers.insert(peer, Ban { until, ip });
+        self.peers.insert(peer, Ban { until, seat });
     }
 
     pub(super) fn remove(&mut self, peer: &NodeId) {
-        let Some(ip) = self.peers.remove(peer).and_then(|ban| ban.ip) else { return };
-        if let Some(count) = self.ips.get_mut(&ip) {
+        let Some(seat) = self.peers.remove(peer).and_then(|ban| ban.seat) else { return };
+        if let Some(count) = self.seats.get_mut(&seat) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.ips.remove(&ip);
+                self.seats.remove(&seat);
             }
         }
     }
@@ -77,7 +90,17 @@ impl Bans {
 
     /// Whether so many of this IP were banned that nobody else from it is let in (row 24).
     pub(super) fn has_ip(&self, ip: IpAddr) -> bool {
-        self.ips.get(&household(ip)).is_some_and(|count| *count >= BANNED_PER_IP_MAX)
+        self.count(Seat::At(household(ip))) >= BANNED_PER_IP_MAX
+    }
+
+    /// Whether nobody else from there is let in: from this IP, or through the relay at it.
+    pub(super) fn has_seat(&self, address: &Address) -> bool {
+        let most = if address.is_circuit() { BANNED_PER_RELAY_MAX } else { BANNED_PER_IP_MAX };
+        self.count(seat(address)) >= most
+    }
+
+    fn count(&self, seat: Seat) -> u32 {
+        self.seats.get(&seat).copied().unwrap_or(0)
     }
 }
 
@@ -96,27 +119,27 @@ mod tests {
     fn a_household_of_ipv6_is_a_slash_64() {
         let mut bans = Bans::default();
         for number in 0..BANNED_PER_IP_MAX {
-            let ip = format!("2a01:4f8:1:2::{number:x}").parse().ok();
-            bans.add(node(number), Time(10), ip);
+            let there = format!("[2a01:4f8:1:2::{number:x}]:1").parse().ok();
+            bans.add(node(number), Time(10), there);
         }
         assert!(bans.has_ip("2a01:4f8:1:2:ffff::1".parse().unwrap()));
         assert!(!bans.has_ip("2a01:4f8:1:3::1".parse().unwrap()));
         bans.expire(Time(10));
         assert!(!bans.has_ip("2a01:4f8:1:2::1".parse().unwrap()));
-        assert!(bans.ips.is_empty());
+        assert!(bans.seats.is_empty());
     }
 
     #[test]
     fn bans_are_capped_and_the_longest_stay() {
         let mut bans = Bans::default();
         for number in 0..10_000u32 {
-            let ip = Some(IpAddr::from(number.to_be_bytes()));
-            bans.add(node(number), Time(1 + u64::from(number)), ip);
+            let there = Address::new(IpAddr::from(number.to_be_bytes()), 1);
+            bans.add(node(number), Time(1 + u64::from(number)), Some(there));
         }
-        assert_eq!((bans.peers.len(), bans.ips.len()), (BANS_MAX, BANS_MAX));
+        assert_eq!((bans.peers.len(), bans.seats.len()), (BANS_MAX, BANS_MAX));
         assert!(bans.has_peer(Time(0), &node(9_999)));
         assert!(!bans.has_peer(Time(0), &node(0)));
         bans.add(node(9_999), Time::NEVER, None);
-        assert_eq!(bans.ips.len(), BANS_MAX, "the IP it was seen at stays");
+        assert_eq!(bans.seats.len(), BANS_MAX, "the IP it was seen at stays");
     }
 }

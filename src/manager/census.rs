@@ -13,10 +13,14 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Census {
     places: BTreeMap<Place, usize>,
-    /// Peers without a reserved place, whether we chose them and where.
+    /// Peers without a reserved place, whether we chose them and where. Those that chose us and
+    /// that a relay carries are nowhere.
     groups: BTreeMap<(bool, NetworkGroup), usize>,
     /// Ordinary peers that dialled us.
     ips: BTreeMap<IpAddr, usize>,
+    /// Those of them that a relay carries, by its IP; they are not in `ips`.
+    relays: BTreeMap<IpAddr, usize>,
+    relayed: usize,
     validators: BTreeMap<PublicKey, usize>,
     addresses: BTreeMap<Address, usize>,
 }
@@ -38,6 +42,12 @@ fn count<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K, more: bool) {
     }
 }
 
+/// Whether a peer is one of those of its neighbourhood.
+pub(super) fn counts_in_group(view: &PeerView) -> bool {
+    let relayed = view.place == Place::Inbound && view.address.is_circuit();
+    !view.place.is_reserved() && !relayed
+}
+
 impl Census {
     pub(super) fn add(&mut self, view: &PeerView) {
         self.change(view, true);
@@ -53,10 +63,15 @@ impl Census {
         if let Some(key) = view.validator {
             count(&mut self.validators, key, more);
         }
-        if !view.place.is_reserved() {
+        let relayed = view.place == Place::Inbound && view.address.is_circuit();
+        if counts_in_group(view) {
             count(&mut self.groups, (view.chosen, view.group), more);
         }
-        if view.place == Place::Inbound {
+        if relayed {
+            let change = if more { usize::saturating_add } else { usize::saturating_sub };
+            self.relayed = change(self.relayed, 1);
+            count(&mut self.relays, view.address.ip(), more);
+        } else if view.place == Place::Inbound {
             count(&mut self.ips, view.address.ip(), more);
         }
     }
@@ -87,6 +102,16 @@ impl Census {
         self.ips.get(&address.ip()).copied().unwrap_or(0)
     }
 
+    /// Ordinary inbound peers that relays carry.
+    pub(super) fn relayed(&self) -> usize {
+        self.relayed
+    }
+
+    /// Those of them that the relay at this address carries.
+    pub(super) fn through(&self, address: &Address) -> usize {
+        self.relays.get(&address.ip()).copied().unwrap_or(0)
+    }
+
     /// Whether a connected peer speaks for this validator.
     pub(super) fn has_validator(&self, key: &PublicKey) -> bool {
         self.validators.contains_key(key)
@@ -113,13 +138,16 @@ mod tests {
         [Place::Inbound, Place::Outbound, Place::BlocksOnly, Place::Persistent, Place::Validator];
 
     fn view(peer: u8, session: u64, place: Place, host: u8, outbound: bool) -> PeerView {
-        let address = Address::new(IpAddr::from([50 + host % 3, 1, 1, host]), 1);
+        let direct = Address::new(IpAddr::from([50 + host % 3, 1, 1, host]), 1);
+        let relayed = session.is_multiple_of(3).then(|| direct.through()).flatten();
+        let address = relayed.unwrap_or(direct);
         PeerView {
             peer: NodeId([peer; 32]),
             session: SessionId(session),
             address,
             group: address.group(),
             outbound,
+            punched: false,
             chosen: outbound,
             since: Time(1),
             place,
@@ -151,16 +179,19 @@ mod tests {
                 prop_assert_eq!(walked.inbound(), inbound);
                 for peer in peers.iter() {
                     let of_group = peers.iter().filter(|p| {
-                        !p.view.place.is_reserved()
+                        counts_in_group(&p.view)
                             && p.view.chosen == peer.view.chosen
                             && p.view.group == peer.view.group
                     });
                     let counted = walked.in_group(peer.view.chosen, peer.view.group);
                     prop_assert_eq!(counted, of_group.count());
-                    let same_ip = peers.iter().filter(|p| {
-                        p.view.place == Place::Inbound && p.view.address.ip() == peer.view.address.ip()
+                    let same_ip = |relayed: bool| peers.iter().filter(move |p| {
+                        let address = p.view.address;
+                        p.view.place == Place::Inbound
+                            && (address.ip(), address.is_circuit()) == (peer.view.address.ip(), relayed)
                     });
-                    prop_assert_eq!(walked.with_ip(&peer.view.address), same_ip.count());
+                    prop_assert_eq!(walked.with_ip(&peer.view.address), same_ip(false).count());
+                    prop_assert_eq!(walked.through(&peer.view.address), same_ip(true).count());
                     prop_assert!(walked.has_address(&peer.view.address));
                     prop_assert_eq!(peers.of_session(peer.view.session), Some(peer.view.peer));
                 }

@@ -16,6 +16,20 @@ pub const BANS_MAX: usize = 4_096;
 /// Banned identities from one IP after which the IP is refused (Lighthouse: 5,
 /// `peerdb.rs` `BANNED_PEERS_PER_IP_THRESHOLD`).
 pub const BANNED_PER_IP_MAX: u32 = 5;
+/// Banned identities that one relay brought after which nobody is let in through it: each of them
+/// was a peer of the relay's, which refuses for itself. More than for an IP, or a few could have a
+/// relay's circuits refused; a guess.
+pub const BANNED_PER_RELAY_MAX: u32 = 16;
+/// Of the inbound places, the part (one in so many) that relayed peers may have: they can all be
+/// one host. A guess.
+pub const RELAYED_PART: usize = 8;
+/// Of these, the part that one relay may bring.
+pub const RELAYED_PART_OF_RELAY: usize = 2;
+/// Peers that refused a direct connection for want of room are not dialled for one before that,
+/// ms.
+pub const UPGRADE_REFUSED_PAUSE: Millis = 60 * 60 * 1_000;
+/// Of them, those that are remembered.
+pub const UPGRADE_REFUSALS_MAX: usize = 1_024;
 /// Inbound peers that are never evicted because they have been here longest, and as many for
 /// the best latency (Bitcoin protects 8 by ping).
 pub const EVICTION_PROTECTED: usize = 8;
@@ -60,6 +74,9 @@ pub const DIALS_PER_1000_S: u64 = 16_000;
 /// How long after its start a connection may meet its twin, in connection timeouts. A dial lives
 /// for one of them, so after three no attempt can be left that was made in ignorance.
 pub const TWIN_TIMEOUTS: u64 = 3;
+/// Direct connections that may come in a relayed one's place and each be heard out: one that each
+/// side dialled, and one for bad luck.
+pub const UPGRADE_TWINS_MAX: u8 = 3;
 
 /// How many peers, of what kind, and how they are looked for. Times are in ms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! Attempts in flight, the operator's targets, and the spacing between attempts.
 
+mod holes;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use rand::{Rng, RngExt};
@@ -7,8 +9,8 @@ use rand::{Rng, RngExt};
 use super::{
     DialId, LinkKind, ManagerConfig,
     config::{
-        DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, FOUND_MAX, PUNCH_WANTED_FOR, PUNCHES_MAX,
-        RECENT_DIALS_MAX, STRANGER_SPACING, TARGETS_MAX, WAYS_MAX,
+        DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, FOUND_MAX, RECENT_DIALS_MAX, STRANGER_SPACING,
+        TARGETS_MAX,
     },
 };
 use crate::{
@@ -31,6 +33,8 @@ pub(super) enum DialPurpose {
     BlocksOnly,
     /// To see who answers.
     Feeler,
+    /// To reach a peer directly that a relay carries.
+    Upgrade,
     /// For questions of discovery.
     Visit,
 }
@@ -67,6 +71,11 @@ impl Target {
         self.expected.or(self.met) == Some(*peer)
     }
 
+    /// Whether it is this one. Behind one relay there are many nodes, told apart by their ids.
+    fn is_at(&self, address: &Address, expected: Option<NodeId>) -> bool {
+        self.address == *address && (!address.is_circuit() || self.expected == expected)
+    }
+
     /// Whether DNS or the local network named it, and nobody we trust.
     pub(super) fn is_found(&self) -> bool {
         self.configured.is_none() && self.purpose == DialPurpose::Bootstrap
@@ -96,15 +105,6 @@ enum Recent {
     Hole(IpAddr, usize),
 }
 
-/// What a hole is punched for.
-#[derive(Clone, Copy, Debug)]
-struct Hole {
-    purpose: DialPurpose,
-    /// See [`Attempt::listed`].
-    listed: Address,
-    until: Time,
-}
-
 /// A place to dial.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -122,7 +122,7 @@ pub(super) struct Dialler {
     attempts: BTreeMap<DialId, Attempt>,
     recent: BTreeMap<Recent, Time>,
     /// Ordered a moment ago.
-    holes: BTreeMap<NodeId, Hole>,
+    holes: BTreeMap<NodeId, holes::Hole>,
     next_id: u64,
     /// All attempts together.
     pub(super) rate: TokenBucket,
@@ -163,7 +163,7 @@ impl Dialler {
         expected: Option<NodeId>,
         purpose: DialPurpose,
     ) -> bool {
-        if let Some(known) = self.targets.iter_mut().find(|target| target.address == address) {
+        if let Some(known) = self.targets.iter_mut().find(|t| t.is_at(&address, expected)) {
             known.expected = expected.or(known.expected);
             known.purpose = purpose;
             known.next = now;
@@ -179,12 +179,35 @@ impl Dialler {
         true
     }
 
-    /// As [`Dialler::add_target`], for one that the configuration names.
+    /// As [`Dialler::add_target`], for one that the configuration names. Told again it is dialled no
+    /// sooner.
     pub(super) fn add_configured(&mut self, now: Time, target: super::Target, why: DialPurpose) {
         let super::Target { address, expected } = target;
+        let is_known = |known: &Target| {
+            known.address == address && known.configured == Some(why) && known.purpose == why
+        };
+        if self.targets.iter().any(is_known) {
+            return;
+        }
         self.add_target(now, address, expected, why);
-        let added = self.targets.iter_mut().filter(|target| target.address == address);
+        let added = self.targets.iter_mut().filter(|target| target.is_at(&address, expected));
         added.for_each(|target| target.configured = Some(why));
+    }
+
+    /// A name of the configuration leads to this address no longer. It stays if its node is connected,
+    /// or wanted for another reason; whether it is gone.
+    pub(super) fn forget_moved(
+        &mut self,
+        address: &Address,
+        is_connected: impl Fn(&NodeId) -> bool,
+    ) -> bool {
+        let before = self.targets.len();
+        self.targets.retain(|target| {
+            let here = target.expected.or(target.met).is_some_and(|peer| is_connected(&peer));
+            let named = target.configured.is_none_or(|why| why != target.purpose);
+            target.address != *address || here || named
+        });
+        self.targets.len() < before
     }
 
     /// A place that DNS or the local network names. Told again it is dialled no sooner; the oldest
@@ -225,12 +248,13 @@ impl Dialler {
         let waited = |recent: Recent, spacing: Millis| {
             self.recent.get(&recent).is_none_or(|last| now.since(*last) >= spacing)
         };
-        let strange = place.stranger && !place.exempt;
+        // Through a relay nobody is sent a packet, and the relay has its own limits.
+        let strange = place.stranger && !place.exempt && !place.address.is_circuit();
         let room = self.recent.len().saturating_add(3) <= RECENT_DIALS_MAX;
         place.expected.is_none_or(|peer| waited(Recent::Peer(peer), DIAL_SPACING))
-            && waited(Recent::Address(place.address), DIAL_SPACING)
+            && (place.address.is_circuit() || waited(Recent::Address(place.address), DIAL_SPACING))
             && (!strange || (room && waited(Recent::Ip(place.address.ip()), STRANGER_SPACING)))
-            && !self.is_dialling(&place.address, place.expected.as_ref())
+            && !self.is_dialling(place)
     }
 
     /// As [`Dialler::may_dial`], for a visit. It waits for any other attempt, but none waits for it:
@@ -251,8 +275,10 @@ impl Dialler {
         if let Some(peer) = place.expected {
             self.recent.insert(Recent::Peer(peer), now);
         }
-        self.recent.insert(Recent::Address(place.address), now);
-        if !place.exempt {
+        if !place.address.is_circuit() {
+            self.recent.insert(Recent::Address(place.address), now);
+        }
+        if !place.exempt && !place.address.is_circuit() {
             self.recent.insert(Recent::Ip(place.address.ip()), now);
         }
         let attempt = DialId(self.next_id);
@@ -265,57 +291,6 @@ impl Dialler {
         attempt
     }
 
-    /// A hole to a node is being punched beside this attempt, which may be over before it is there.
-    pub(super) fn on_punch(&mut self, now: Time, peer: NodeId, attempt: &Attempt) {
-        self.holes.retain(|_, hole| hole.until > now);
-        if self.holes.len() < PUNCHES_MAX || self.holes.contains_key(&peer) {
-            let (purpose, listed) = (attempt.purpose, attempt.listed);
-            let until = now.plus(PUNCH_WANTED_FOR);
-            self.holes.insert(peer, Hole { purpose, listed, until });
-        }
-    }
-
-    /// What a hole to a node is for, and what its place is called elsewhere.
-    pub(super) fn hole(&self, now: Time, peer: &NodeId) -> Option<(DialPurpose, Address)> {
-        let hole = self.holes.get(peer).filter(|hole| hole.until > now)?;
-        Some((hole.purpose, hole.listed))
-    }
-
-    /// A place among the few holes at one IP that may be dialled in a minute.
-    fn place_for_hole(&self, now: Time, ip: IpAddr) -> Option<Recent> {
-        let free = |hole: &Recent| {
-            self.recent.get(hole).is_none_or(|last| now.since(*last) >= STRANGER_SPACING)
-        };
-        let room = self.recent.len().saturating_add(3) <= RECENT_DIALS_MAX;
-        (0..WAYS_MAX).map(|number| Recent::Hole(ip, number)).find(free).filter(|_| room)
-    }
-
-    /// Whether a hole at an IP, which its node alone has named, may be dialled.
-    pub(super) fn may_dial_hole(&self, now: Time, ip: IpAddr) -> bool {
-        self.place_for_hole(now, ip).is_some()
-    }
-
-    /// Records an attempt at a hole that was punched to what is called `listed` elsewhere.
-    pub(super) fn start_punched(
-        &mut self,
-        config: &ManagerConfig,
-        now: Time,
-        (address, peer): (Address, NodeId),
-        purpose: DialPurpose,
-        listed: Address,
-    ) -> DialId {
-        // Its IP is counted apart: a hole there keeps nobody from dialling who really is there.
-        let place = Place { address, expected: Some(peer), stranger: false, exempt: true };
-        let id = self.start(config, now, place, purpose);
-        if let Some(hole) = self.place_for_hole(now, address.ip()) {
-            self.recent.insert(hole, now);
-        }
-        if let Some(attempt) = self.attempts.get_mut(&id) {
-            (attempt.listed, attempt.punched) = (listed, true);
-        }
-        id
-    }
-
     pub(super) fn finish(&mut self, attempt: DialId) -> Option<Attempt> {
         self.attempts.remove(&attempt)
     }
@@ -326,15 +301,17 @@ impl Dialler {
         config: &ManagerConfig,
         rng: &mut impl Rng,
         now: Time,
-        address: &Address,
+        (address, expected): (&Address, Option<NodeId>),
         met: Option<NodeId>,
     ) {
-        let Some(target) = self.targets.iter_mut().find(|target| target.address == *address) else {
-            return;
-        };
-        target.failures = if met.is_some() { 0 } else { target.failures.saturating_add(1) };
-        target.met = met.or(target.met);
-        target.next = now.plus(backoff(config, rng, target.failures.saturating_sub(1)));
+        // Whatever is behind a relay waits as long as the relay.
+        let behind = |t: &Target| met.is_none() && t.address.relay() == Some(*address);
+        let of_attempt = |t: &&mut Target| t.is_at(address, expected) || behind(t);
+        for target in self.targets.iter_mut().filter(of_attempt) {
+            target.failures = if met.is_some() { 0 } else { target.failures.saturating_add(1) };
+            target.met = met.or(target.met);
+            target.next = now.plus(backoff(config, rng, target.failures.saturating_sub(1)));
+        }
     }
 
     /// A target's node is not to be dialled before `until`.
@@ -367,12 +344,18 @@ impl Dialler {
         self.attempts.values().any(|attempt| attempt.expected.as_ref() == Some(peer))
     }
 
-    fn is_dialling(&self, address: &Address, peer: Option<&NodeId>) -> bool {
-        self.attempts.values().filter(|attempt| attempt.purpose != DialPurpose::Visit).any(
-            |attempt| {
-                attempt.address == *address || (peer.is_some() && attempt.expected.as_ref() == peer)
-            },
-        )
+    /// Whether an attempt is under way that this one would be too much beside. A way through a relay
+    /// that the operator names is tried beside a direct one, which may hang until it is given up.
+    fn is_dialling(&self, place: &Place) -> bool {
+        let circuit = place.address.is_circuit();
+        let is_named =
+            |target: &Target| target.address == place.address && target.expected == place.expected;
+        let beside = circuit && self.targets.iter().any(is_named);
+        self.attempts.values().filter(|a| a.purpose != DialPurpose::Visit).any(|attempt| {
+            let same_place = attempt.address == place.address && !circuit;
+            let same_peer = place.expected.is_some() && attempt.expected == place.expected;
+            same_place || (same_peer && (!beside || attempt.address.is_circuit()))
+        })
     }
 
     pub(super) fn in_flight(&self) -> impl Iterator<Item = (&DialId, &Attempt)> {

@@ -3,7 +3,8 @@
 //! # Security
 //! Provided: whoever fills the inbound places must, to displace an honest peer, outlast, outrun
 //! and outserve it, and be in neighbourhoods picked by a secret key (after Bitcoin's rules;
-//! attack row 21). Validators and persistent peers have places of their own and are never
+//! attack row 21). Whoever a relay carries goes first: one host can come through many relays and
+//! so from any neighbourhood. Validators and persistent peers have places of their own and are never
 //! candidates.
 //! Not provided: an open door in a network where every inbound place is protected; the
 //! newcomer is refused then.
@@ -31,6 +32,11 @@ impl Peers {
             peer.view.place == Place::Inbound && now.since(peer.view.since) >= EVICTION_GRACE
         });
         let mut candidates: Vec<&Peer> = inbound.collect();
+        // Nobody knows where they are, so they have nothing that protects them.
+        let relayed = candidates.iter().filter(|peer| peer.view.address.is_circuit());
+        if let Some(newest) = relayed.max_by_key(|p| (p.view.since, p.view.peer)) {
+            return Some(newest.view.peer);
+        }
         protect_groups(&mut candidates, key);
         protect(&mut candidates, EVICTION_PROTECTED, |p| Some((p.view.since, p.view.peer)));
         protect(&mut candidates, EVICTION_PROTECTED, |p| {

@@ -50,8 +50,8 @@ impl Manager {
         if peer.view.blocks_only || !peer.answers.take(now) {
             return;
         }
-        let validator = peer.view.validator;
-        let records = self.records_for(now, from, validator, usize::from(count));
+        let (validator, address) = (peer.view.validator, peer.view.address);
+        let records = self.records_for(now, (from, address), validator, usize::from(count));
         out.push(Action::SendPeers { peer: *from, records });
     }
 
@@ -59,7 +59,7 @@ impl Manager {
     pub(super) fn records_for(
         &mut self,
         now: Time,
-        asker: &NodeId,
+        (asker, address): (&NodeId, Address),
         validator: Option<PublicKey>,
         count: usize,
     ) -> Vec<SignedRecord> {
@@ -74,7 +74,7 @@ impl Manager {
             !secret && (met || peer.is_some_and(|view| is_where_it_says(view, record)))
         };
         let count = count.min(RECORDS_MAX);
-        let rank = self.rank_for(now, asker);
+        let rank = self.rank_for(now, asker, address);
         let mut records = self.book.sample(now, rank, count, told, preferred);
         records.retain(|signed| {
             let node = signed.record.public_key.node_id();
@@ -83,14 +83,20 @@ impl Manager {
         records
     }
 
-    /// In which order one asker is told of nodes: random, secret, and the same for a day, so that
-    /// asking again and again does not read the book out.
-    fn rank_for(&self, now: Time, asker: &NodeId) -> impl Fn(&NodeId) -> u64 + use<> {
-        let day = now.0 / SAMPLE_DAY;
-        let mut words = [0u8; 40];
-        words[..32].copy_from_slice(&asker.0);
-        words[32..].copy_from_slice(&day.to_le_bytes());
-        let key = *blake3::keyed_hash(&self.sample_key, &words).as_bytes();
+    /// In which order one neighbourhood is told of nodes: random, secret, and the same for a day, so
+    /// that asking again and again, under however many ids, does not read the book out. Where
+    /// neighbourhoods mean nothing it is one asker's.
+    fn rank_for(
+        &self,
+        now: Time,
+        asker: &NodeId,
+        address: Address,
+    ) -> impl Fn(&NodeId) -> u64 + use<> {
+        let day = (now.0 / SAMPLE_DAY).to_le_bytes();
+        let group = self.book.group_of(&address).0;
+        let of_group = !self.book.is_exempt(address);
+        let place: &[u8] = if of_group { &group } else { &asker.0 };
+        let key = *blake3::keyed_hash(&self.sample_key, &[&day, place].concat()).as_bytes();
         move |node| {
             let rank = blake3::keyed_hash(&key, &node.0);
             rank.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
@@ -184,7 +190,9 @@ impl Manager {
 }
 
 /// Whether a peer is at an IP of its record. What a stranger only says of itself is told to nobody.
+/// A relayed one is at its relay's circuits, and not where the relay is.
 fn is_where_it_says(view: &PeerView, record: &VerifiedRecord) -> bool {
-    let says = |address: &Address| address.ip() == view.address.ip();
+    let seen = view.address;
+    let says = |told: &Address| told.ip() == seen.ip() && told.is_circuit() == seen.is_circuit();
     record.record().addresses.iter().any(says)
 }

@@ -14,6 +14,7 @@ use super::{ManagerConfig, SessionId};
 use crate::{
     address::{Address, NetworkGroup},
     book::TokenBucket,
+    identity::NodeId,
     reason::CloseReason,
     time::{Millis, Time},
 };
@@ -37,7 +38,8 @@ pub(super) struct Gate {
     shared: TokenBucket,
     /// For neighbourhoods that were not let in lately, when the shared one is empty.
     kept: TokenBucket,
-    groups: BTreeMap<NetworkGroup, GroupUse>,
+    /// Those that relays bring count apart from the relays' neighbours.
+    groups: BTreeMap<(bool, NetworkGroup), GroupUse>,
 }
 
 /// What a neighbourhood has used.
@@ -51,7 +53,20 @@ struct GroupUse {
 #[derive(Clone, Debug)]
 struct HalfOpen {
     address: Address,
+    /// Who it is, by what a relay says.
+    from: Option<NodeId>,
     until: Time,
+}
+
+impl HalfOpen {
+    fn crowd(&self) -> (bool, NetworkGroup) {
+        crowd(&self.address)
+    }
+}
+
+/// Where somebody comes from: a neighbourhood, or through relays in it.
+fn crowd(address: &Address) -> (bool, NetworkGroup) {
+    (address.is_circuit(), address.group())
 }
 
 impl GroupUse {
@@ -84,16 +99,23 @@ impl Gate {
         config: &ManagerConfig,
         now: Time,
         session: SessionId,
-        address: Address,
+        (address, from): (Address, Option<NodeId>),
         exempt: bool,
     ) -> Result<Option<SessionId>, CloseReason> {
-        let group = address.group();
+        let group = crowd(&address);
+        let (circuit, ip) = (address.is_circuit(), address.ip());
+        let of_ip = || {
+            let same = move |h: &&HalfOpen| h.address.is_circuit() == circuit;
+            self.half_open.values().filter(same).filter(move |h| h.address.ip() == ip)
+        };
+        // One node through one relay at a time, or one could take all that the relay has.
+        if from.is_some() && of_ip().any(|half_open| half_open.from == from) {
+            return Err(CloseReason::RateLimited);
+        }
         if !exempt {
-            let ip = address.ip();
-            let of_group = self.half_open.values().filter(|h| h.address.group() == group);
-            let of_ip = self.half_open.values().filter(|h| h.address.ip() == ip);
+            let of_group = self.half_open.values().filter(|h| h.crowd() == group);
             if of_group.count() >= config.half_open_per_group_max
-                || of_ip.count() >= config.half_open_per_ip_max
+                || of_ip().count() >= config.half_open_per_ip_max
                 || !self.take_of_group(config, now, group)
             {
                 return Err(CloseReason::RateLimited);
@@ -110,11 +132,16 @@ impl Gate {
         let full = self.half_open.len() >= config.half_open_max;
         let gives_way = if full { self.take_oldest_of_most_crowded() } else { None };
         let until = now.plus(config.handshake_timeout);
-        self.half_open.insert(session, HalfOpen { address, until });
+        self.half_open.insert(session, HalfOpen { address, from, until });
         Ok(gives_way)
     }
 
-    fn take_of_group(&mut self, config: &ManagerConfig, now: Time, group: NetworkGroup) -> bool {
+    fn take_of_group(
+        &mut self,
+        config: &ManagerConfig,
+        now: Time,
+        group: (bool, NetworkGroup),
+    ) -> bool {
         if !self.groups.contains_key(&group) && self.groups.len() >= GROUPS_MAX {
             self.groups.retain(|_, used| !used.bucket.is_full(now) || !used.is_seldom(now));
             if self.groups.len() >= GROUPS_MAX {
@@ -130,13 +157,13 @@ impl Gate {
     /// several have as many, the longest of all. Whoever shakes hands is done long before: the
     /// rate lets 200 in each second, and there are 256 places.
     fn take_oldest_of_most_crowded(&mut self) -> Option<SessionId> {
-        let mut crowds: BTreeMap<NetworkGroup, usize> = BTreeMap::new();
+        let mut crowds: BTreeMap<(bool, NetworkGroup), usize> = BTreeMap::new();
         for half_open in self.half_open.values() {
-            let crowd = crowds.entry(half_open.address.group()).or_default();
+            let crowd = crowds.entry(half_open.crowd()).or_default();
             *crowd = crowd.saturating_add(1);
         }
         let oldest = self.half_open.iter().min_by_key(|(session, half_open)| {
-            let crowd = crowds.get(&half_open.address.group()).copied();
+            let crowd = crowds.get(&half_open.crowd()).copied();
             (Reverse(crowd), half_open.until, **session)
         });
         let session = oldest.map(|(session, _)| *session)?;

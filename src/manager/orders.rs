@@ -1,6 +1,6 @@
 //! What others decide about peers: the operator, the chain's validator set, the scoring.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 use super::{
     Action, Manager, PeerView, Place, Target,
@@ -53,8 +53,7 @@ impl Manager {
             return;
         }
         let address = self.peers.get(&peer).map(|p| p.view.address);
-        let ip = address.filter(|a| !self.book.is_exempt(*a)).map(|a| a.ip());
-        self.ban(peer, until, ip);
+        self.ban(peer, until, address.filter(|address| !self.book.is_exempt(*address)));
         self.postpone(&peer, address, until);
         self.drop_anchor(&peer, out);
         self.cancel_dials(&peer, CloseReason::Banned, out);
@@ -63,9 +62,9 @@ impl Manager {
         self.look_for_peers(now, out);
     }
 
-    /// A ban read from the store, with the IP it was seen at.
-    pub fn ban(&mut self, peer: NodeId, until: Time, ip: Option<IpAddr>) {
-        self.bans.add(peer, until, ip);
+    /// A ban read from the store, with the address it was seen at.
+    pub fn ban(&mut self, peer: NodeId, until: Time, address: Option<Address>) {
+        self.bans.add(peer, until, address);
     }
 
     /// The bans in force, and their ends.

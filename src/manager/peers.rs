@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{ManagerConfig, PeerView, Place, SessionId, census::Census, config::TWIN_TIMEOUTS};
+use super::{
+    ManagerConfig, PeerView, Place, SessionId,
+    census::Census,
+    config::{TWIN_TIMEOUTS, UPGRADE_TWINS_MAX},
+};
 use crate::{
     book::TokenBucket,
     identity::NodeId,
@@ -27,6 +31,8 @@ pub(super) struct Peer {
     /// When its present connection was established.
     pub(super) session_since: Time,
     pub(super) channel: [u8; 32],
+    /// When a direct connection took a relayed one's place, and how many more came since.
+    upgraded: Option<(Time, u8)>,
     pub(super) latency: Option<Millis>,
     /// When it last brought a block, and a transaction, that nobody had brought before.
     pub(super) novel: [Option<Time>; 2],
@@ -41,6 +47,7 @@ impl Peer {
             view,
             session_since: now,
             channel,
+            upgraded: None,
             latency: None,
             novel: [None; 2],
             addresses: TokenBucket::new(now, ADDRESSES_BURST, ADDRESSES_PER_1000_S),
@@ -50,15 +57,38 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// Whether both sides may just be making direct connections in a relayed one's place: then
+    /// messages may be under way on each of them, and none is ended without being heard out.
+    pub(super) fn is_upgrading(&self, config: &ManagerConfig, now: Time) -> bool {
+        let window = config.connection_timeout.saturating_mul(TWIN_TIMEOUTS);
+        let recent = |(at, twins): (Time, u8)| now.since(at) <= window && twins < UPGRADE_TWINS_MAX;
+        self.view.address.is_circuit() || self.upgraded.is_some_and(recent)
+    }
+
+    /// A direct connection came in a relayed one's place, or soon after it another. What was long
+    /// ago was another upgrade.
+    pub(super) fn note_upgrade(&mut self, config: &ManagerConfig, now: Time) {
+        let window = config.connection_timeout.saturating_mul(TWIN_TIMEOUTS);
+        let known = self.upgraded.filter(|(at, _)| now.since(*at) <= window);
+        let (at, twins) = known.unwrap_or((now, 0));
+        self.upgraded = Some((at, twins.saturating_add(1)));
+    }
+}
+
 /// One of two connections with the same peer, as both sides see it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Twin {
+    /// No relay carries it.
+    pub(super) direct: bool,
     pub(super) outbound: bool,
     pub(super) channel: [u8; 32],
 }
 
 /// Whether a new connection takes the place of the one there is. Both sides come to the same
 /// answer from what both know:
+/// - one is direct and the other is not: the direct one survives, however old either is. One that
+///   is dead ends by its pings;
 /// - the old one has been there longer than any dial lives: whoever dialled did not think it
 ///   alive, so the new one survives;
 /// - they have crossed: the one dialled by the lower id survives;
@@ -71,12 +101,16 @@ pub(super) fn newcomer_survives(
     old: &Peer,
     new: Twin,
 ) -> bool {
+    let direct = !old.view.address.is_circuit();
+    if new.direct != direct {
+        return new.direct;
+    }
     let window = config.connection_timeout.saturating_mul(TWIN_TIMEOUTS);
     if now.since(old.session_since) > window {
         return true;
     }
     let rank = |twin: Twin| (twin.outbound == (own < &old.view.peer), twin.channel);
-    rank(new) > rank(Twin { outbound: old.view.outbound, channel: old.channel })
+    rank(new) > rank(Twin { direct, outbound: old.view.outbound, channel: old.channel })
 }
 
 /// All connected peers, by id and by connection.
@@ -159,5 +193,42 @@ impl Peers {
     /// Whose connection this is.
     pub(super) fn of_session(&self, session: SessionId) -> Option<NodeId> {
         self.sessions.get(&session).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    /// Twins of an upgrade are heard out for a while and are few; a later upgrade has its own.
+    #[test]
+    fn each_upgrade_has_twins_of_its_own() {
+        let address: Address = "8.8.8.8:1".parse().unwrap();
+        let view = PeerView {
+            peer: NodeId([1; 32]),
+            session: SessionId(1),
+            address,
+            group: address.group(),
+            outbound: false,
+            punched: false,
+            chosen: false,
+            since: Time(0),
+            place: Place::Inbound,
+            blocks_only: false,
+            validator: None,
+        };
+        let (config, mut peer) = (ManagerConfig::default(), Peer::new(Time(0), view, [0; 32]));
+        let window = config.connection_timeout * TWIN_TIMEOUTS;
+        assert!(!peer.is_upgrading(&config, Time(0)));
+        for start in [Time(1_000), Time(1_000 + 2 * window)] {
+            for _ in 1..UPGRADE_TWINS_MAX {
+                peer.note_upgrade(&config, start);
+                assert!(peer.is_upgrading(&config, start.plus(window)));
+                assert!(!peer.is_upgrading(&config, start.plus(window + 1)));
+            }
+            peer.note_upgrade(&config, start);
+            assert!(!peer.is_upgrading(&config, start), "enough of them");
+        }
     }
 }

@@ -74,8 +74,11 @@ impl Manager {
         let exempt = self.book.is_exempt(address);
         let unwanted = self.phase != Phase::Running
             || self.bans.has_peer(now, &peer)
-            || (!exempt && self.bans.has_ip(address.ip()));
-        let useless = self.peers.contains(&peer)
+            || (!exempt && self.bans.has_seat(&address));
+        let view = self.peers.get(&peer).map(|known| known.view.clone());
+        // Whoever a relay carries becomes a direct peer by it.
+        let relayed = view.filter(|view| view.address.is_circuit());
+        let useless = (relayed.is_none() && self.peers.contains(&peer))
             || peer == self.identity.node
             || !self.book.is_usable(address)
             || self.book.is_own(&address);
@@ -93,11 +96,22 @@ impl Manager {
         let before = before.or_else(|| self.dialler.hole(now, &peer));
         let named = self.dialler.persistent(&peer).map(|at| (DialPurpose::Persistent, at));
         let missing = (self.missing_outbound() > 0).then_some((DialPurpose::Ordinary, address));
-        let Some((purpose, listed)) = before.or(named).or(missing) else { return };
+        let Some((purpose, listed)) = (match &relayed {
+            Some(_) => Some((DialPurpose::Upgrade, before.map_or(address, |(_, listed)| listed))),
+            None => before.or(named).or(missing),
+        }) else {
+            return;
+        };
         // Whom the operator names is believed. Anybody else would have us dial whom it likes.
         let is_limited = purpose != DialPurpose::Persistent && !exempt;
         let too_often = is_limited && !self.dialler.may_dial_hole(now, address.ip());
-        let too_near = is_limited && !self.group_has_room(&address, Some(&peer));
+        let too_near = match &relayed {
+            Some(view) if !view.place.is_reserved() => {
+                self.has_room_at(view.chosen, &address, Some(view)).is_err()
+            }
+            Some(_) => false,
+            None => is_limited && !self.group_has_room(&address, Some(&peer)),
+        };
         if too_often || too_near || !self.dialler.rate.take(now) {
             return;
         }

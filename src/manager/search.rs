@@ -27,9 +27,24 @@ impl Manager {
         self.look_for_peers(now, out);
     }
 
+    /// A name of the configuration leads to this address no longer: it is forgotten, unless its node is
+    /// connected or wanted for another reason. Whether it was.
+    pub fn on_name_moved(&mut self, address: &Address) -> bool {
+        let peers = &self.peers;
+        let forgotten = self.dialler.forget_moved(address, |peer| peers.contains(peer));
+        if forgotten {
+            self.reassign_slots();
+        }
+        forgotten
+    }
+
     /// DNS or the local network has named a place: it is dialled while there are too few peers, as a
-    /// bootstrap node, but no oftener than any stranger's.
+    /// bootstrap node, but no oftener than any stranger's. One behind a relay is not: for it the
+    /// relay would be dialled as if the operator had named that.
     pub fn on_found(&mut self, now: Time, target: super::Target, out: &mut Vec<Action>) {
+        if target.address.is_circuit() {
+            return;
+        }
         self.dialler.add_found(now, target);
         self.look_for_peers(now, out);
     }
@@ -176,10 +191,23 @@ impl Manager {
                 break;
             }
             let mut rng = self.rng.clone();
-            let drawn = self.book.draw(&mut rng, |entry| {
+            let direct = |entry: &BookEntry| {
                 let fits = purpose != DialPurpose::BlocksOnly || !self.is_named(entry);
-                self.is_wanted(now, entry) && fits
-            });
+                fits && !entry.address.is_circuit() && self.is_wanted(now, entry)
+            };
+            let drawn = self.book.draw(&mut rng, direct);
+            // No relay is burdened while somebody can be reached without one.
+            let drawn = match drawn {
+                None if purpose == DialPurpose::Ordinary => {
+                    let relays = self.relays();
+                    let relayed = |entry: &BookEntry| {
+                        entry.address.relay().is_some_and(|relay| relays.contains_key(&relay))
+                            && self.is_wanted(now, entry)
+                    };
+                    self.book.draw(&mut rng, relayed)
+                }
+                drawn => drawn,
+            };
             let place = drawn.map(|entry| self.place_of(entry));
             self.rng = rng;
             let Some(place) = place else { break };
@@ -201,7 +229,7 @@ impl Manager {
     }
 
     /// Whether a book entry may be dialled now and would be allowed to stay.
-    fn is_wanted(&self, now: Time, entry: &BookEntry) -> bool {
+    pub(super) fn is_wanted(&self, now: Time, entry: &BookEntry) -> bool {
         // The map of autonomous systems is asked last.
         let has_room = || self.group_has_room(&entry.address, None);
         let place = self.place_of(entry);
@@ -211,8 +239,8 @@ impl Manager {
                     && !self.peers.contains(&peer)
                     && !self.bans.has_peer(now, &peer)
             })
-            && (place.exempt || !self.bans.has_ip(entry.address.ip()))
-            && !self.peers.census().has_address(&entry.address)
+            && (place.exempt || !self.bans.has_seat(&entry.address))
+            && (entry.address.is_circuit() || !self.peers.census().has_address(&entry.address))
             && self.dialler.may_dial(now, &place)
             && (place.exempt || has_room())
     }
@@ -239,6 +267,7 @@ impl Manager {
         purpose: DialPurpose,
         out: &mut Vec<Action>,
     ) -> bool {
+        let Some((place, purpose)) = self.first_hop(now, place, purpose) else { return false };
         if !self.has_room() || !self.dialler.may_dial(now, &place) || !self.dialler.rate.take(now) {
             return false;
         }

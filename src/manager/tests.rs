@@ -1,8 +1,11 @@
 mod anchors;
 mod arbitrary;
 mod attacks;
+mod circuits;
+mod circuits_abused;
 mod crowd;
 mod eclipse;
+mod exchange;
 mod places;
 mod punch;
 mod simulation;

@@ -5,7 +5,8 @@
 //! Provided: visitors are bounded in all, and for each IP and neighbourhood; they can't displace a
 //! peer, and a visit that its maker forgets ends after [`VISIT_LIFE`]; a visit is dialled under the
 //! same rules of spacing and rate as any other dial (attack row 18), so answers of discovery can't
-//! aim this node at a victim.
+//! aim this node at a victim. None runs over a circuit: a relay carries peers, not the lookups of
+//! strangers.
 //! Not provided: a place for every visitor; a lookup of a visitor that finds none goes elsewhere.
 
 use std::collections::BTreeMap;
@@ -86,7 +87,8 @@ impl Manager {
 
     fn may_visit(&self, address: Address) -> bool {
         let known = self.book.get(&address).is_some();
-        !self.book.is_own(&address)
+        !address.is_circuit()
+            && !self.book.is_own(&address)
             && (known || self.book.is_usable(address))
             && (self.book.is_exempt(address) || !self.bans.has_ip(address.ip()))
     }
@@ -184,6 +186,8 @@ impl Manager {
             Some(CloseReason::Shutdown)
         } else if new.peer == self.identity.node {
             Some(CloseReason::SelfConnection)
+        } else if new.address.is_circuit() {
+            Some(CloseReason::ProtocolError)
         } else if self.bans.has_peer(now, &new.peer) {
             Some(CloseReason::Banned)
         } else if self.peers.contains(&new.peer) {

@@ -20,6 +20,8 @@ pub enum Origin {
     Stun,
     /// Peers see us there.
     Peers,
+    /// A peer there carries circuits to us.
+    Relayed,
 }
 
 impl Origin {
@@ -33,6 +35,7 @@ impl Origin {
             Origin::Mapped => "mapped",
             Origin::Stun => "stun",
             Origin::Peers => "peers",
+            Origin::Relayed => "relayed",
         }
     }
 
@@ -78,7 +81,8 @@ impl Told {
     /// IPv4, and one whose operator names a private address of it has one all the same.
     #[must_use]
     pub fn of(candidates: &[Candidate], is_usable: impl Fn(&Address) -> bool) -> Self {
-        let usable: Vec<_> = candidates.iter().filter(|own| is_usable(&own.address)).collect();
+        let counts = |address: &Address| !address.is_circuit() && is_usable(address);
+        let usable: Vec<_> = candidates.iter().filter(|own| counts(&own.address)).collect();
         let is_placed = |is_v4: bool| {
             let family = || usable.iter().filter(|own| own.address.ip().is_ipv4() == is_v4);
             family().next().is_none() || family().any(|own| own.origin.is_certain())
@@ -89,8 +93,18 @@ impl Told {
 }
 
 impl NatTraversal {
-    /// Where strangers may try, the surest first.
+    /// Where strangers may try, the surest first; through relays last.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
+        let mut all = self.direct_candidates();
+        if self.tells_relays {
+            let circuit = |address| Candidate { address, origin: Origin::Relayed };
+            all.extend(self.relays.circuits().map(circuit));
+        }
+        all
+    }
+
+    /// Where strangers may try without anybody's help.
+    pub(super) fn direct_candidates(&self) -> Vec<Candidate> {
         if !self.config.external.is_empty() {
             let configured =
                 |address: &Address| Candidate { address: *address, origin: Origin::Configured };

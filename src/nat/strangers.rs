@@ -17,6 +17,9 @@ use crate::{
 /// How long an address is no stranger's after it was dialled, or after the connection that came
 /// of it has ended, ms: longer than NATs keep an idle TCP mapping's remains, and UDP ones without traffic (RFC 4787 section 4.3: 2 minutes or more).
 pub(super) const DIALLED_FOR: Millis = 10 * 60 * 1_000;
+/// How long it is taken for granted that strangers come, after the last one did, ms. A guess: the
+/// feelers of a large network come several times in it; in a small one relays are told too.
+pub(super) const CAME_FOR: Millis = 6 * 60 * 60 * 1_000;
 /// IPs that were dialled and are remembered.
 const DIALLED_MAX: usize = 1_024;
 
@@ -71,6 +74,11 @@ impl Strangers {
     /// Whether any came over this transport.
     pub(super) fn came(&self, transport: TransportKind) -> bool {
         self.came.contains_key(&transport)
+    }
+
+    /// Whether any came lately.
+    pub(super) fn came_lately(&self, now: Time) -> bool {
+        self.came.values().any(|last| now.since(*last) < CAME_FOR)
     }
 
     /// If there are too many, the one that was dialled longest ago is forgotten.

@@ -3,9 +3,10 @@
 mod offers;
 mod places;
 mod punching;
+mod relays;
 mod servers;
 
-use super::{strangers::DIALLED_FOR, *};
+use super::{strangers::DIALLED_FOR, verdict::PATIENCE, *};
 use crate::address::NetworkGroup;
 
 const SEED: [u8; 32] = [7; 32];
@@ -347,4 +348,43 @@ fn a_private_network_tells_private_addresses() {
     let mut out = Vec::new();
     machine.on_start(Time(5), &mut out);
     assert_eq!(out, [Action::LookAtInterfaces, announce(listening[0], Origin::Listening)]);
+}
+
+/// Whoever only reaches others is told through two of them, in different neighbourhoods, and no
+/// longer than it takes until a stranger comes by itself.
+#[test]
+fn a_node_behind_a_nat_is_told_through_its_relays() {
+    let mut node = Node::at(&["192.168.1.7"], false);
+    let relays = ["8.1.0.1:1", "8.1.0.2:1", "9.1.0.1:1"].map(address);
+    for (n, relay) in (1..).zip(relays) {
+        node.tell(|machine, now, out| machine.on_relay(now, peer(n), relay, out));
+        node.now = node.now.plus(1_000);
+    }
+    let through = |relay: usize| relays[relay].through().unwrap();
+    assert_eq!(node.announced, [through(0), through(1)], "whoever was first is told");
+    node.tell(|machine, now, out| machine.on_peer_gone(now, &peer(1), out));
+    assert_eq!(node.announced, [through(1), through(2)], "another neighbourhood");
+    node.tell(|machine, now, out| {
+        machine.on_relay(now, peer(9), address("10.0.0.1:1"), out);
+        machine.on_peer_gone(now, &peer(2), out);
+    });
+    assert_eq!(node.announced, [through(2)], "nobody reaches a private address");
+    node.meets(7, address("7.7.7.7:9"), false, address("1.2.3.4:5"));
+    assert!(node.announced.is_empty(), "a stranger came: {:?}", node.announced);
+}
+
+/// A machine with a public address needs no relay, unless nobody comes for half an hour.
+#[test]
+fn a_public_node_is_told_through_relays_only_when_nobody_comes() {
+    let mut node = Node::at(&["20.1.1.1"], false);
+    let own = node.announced.clone();
+    assert_eq!(own.len(), 2);
+    let relay = address("8.1.0.1:1");
+    node.tell(|machine, now, out| machine.on_relay(now, peer(1), relay, out));
+    assert_eq!(node.announced, own);
+    node.passes(PATIENCE);
+    node.passes(LOOK_INTERVAL);
+    assert_eq!(node.announced, [own, vec![relay.through().unwrap()]].concat());
+    let told = node.machine.reachability(node.now);
+    assert_eq!(told.candidates.last().unwrap().origin, Origin::Relayed);
 }

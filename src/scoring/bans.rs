@@ -116,7 +116,9 @@ impl BanBook {
     }
 
     fn counted(&self, ban: &BanRecord) -> Option<Address> {
-        ban.address.filter(|address| self.count_private || address.is_routable())
+        // Whoever a relay carried is no identity of the relay's host.
+        let counts = |address: &Address| self.count_private || address.is_routable();
+        ban.address.filter(|address| !address.is_circuit() && counts(address))
     }
 
     fn evict(&mut self) -> Option<NodeId> {
@@ -241,6 +243,14 @@ mod tests {
         assert_eq!(book.counts(&"[2a01:4f8:1:2:3::7]:9".parse().unwrap()), (1, 1));
         while book.take_ended(Time(20)).is_some() {}
         assert!(book.hosts.is_empty() && book.groups.is_empty() && book.endings.is_empty());
+    }
+
+    /// Nobody gets a relay refused by misbehaving through it.
+    #[test]
+    fn whoever_came_through_a_relay_does_not_count_at_its_host() {
+        let mut book = BanBook::new(true);
+        book.insert(ban(1, "/ip4/8.1.2.3/tcp/1/p2p-circuit", 10, BanOrigin::Score));
+        assert_eq!(book.counts(&"8.1.2.3:1".parse().unwrap()), (0, 0));
     }
 
     #[test]

@@ -9,8 +9,9 @@ import sys
 from second import frames, signed
 from second.blake3 import blake3
 from second.encoding import Malformed, decode
-from second.messages import (ANSWER, BY_NAME, BY_NUMBER, DISCONNECT, DISCOVERY_HEADER, GOSSIP_HEADER, HELLO, ITEMS,
-                             KINDS, NONCE, PEERS, PEERS_REQUEST, QUERY, REASONS, REQUEST_HEADER, RESPONSE_HEADER,
+from second.messages import (ANSWER, BY_NAME, BY_NUMBER, CIRCUIT_CLOSE_HEADER, CIRCUIT_CREDIT_HEADER,
+                             CIRCUIT_OPEN_HEADER, DISCONNECT, DISCOVERY_HEADER, GOSSIP_HEADER, HELLO, ITEMS, KINDS,
+                             NONCE, PEERS, PEERS_REQUEST, QUERY, REASONS, REQUEST_HEADER, RESPONSE_HEADER,
                              ROUTED_HEADER, message)
 from second.primitives import Refused, ed25519_public, node_id, x25519_public
 from second.sealed import open_sealed, seal
@@ -74,6 +75,10 @@ def encoded_examples():
          ("records", {"claims": [b"\x06"], "nodes": []})),
         ("answer: stored", ANSWER, ("stored", {})),
         ("answer: refused, stale", ANSWER, ("refused", {"reason": "stale"})),
+        ("circuit_open header: circuit 1, to 32 bytes 04", CIRCUIT_OPEN_HEADER,
+         {"circuit": 1, "other_end": "to", "node": b"\x04" * 32}),
+        ("circuit_credit header: circuit 1, 16384 bytes", CIRCUIT_CREDIT_HEADER, {"circuit": 1, "bytes": 16_384}),
+        ("circuit_close header: circuit 1, peer_quota", CIRCUIT_CLOSE_HEADER, {"circuit": 1, "reason": 9}),
         ("hello: agent `a/1`, record aa bb, height 702861, observed 1.2.3.4:5, metadata `x`: `yz`, "
          "validator proof of the node for the handshake hash 32 bytes 03, twice the rates, 1,000 bytes a second, blocks only, a visit", HELLO, hello()),
     ]

@@ -63,6 +63,7 @@ fn name_of(actor: &str) -> &'static str {
         "ConsensusBridge" => "consensus",
         "MonitoringBridge" => "monitoring",
         "NatTraversal" => "nat",
+        "Circuits" => "circuits",
         other => panic!("{other} is a new actor: say what its death means"),
     }
 }

@@ -31,15 +31,20 @@ pub(super) fn file_limit(patient: &Patient<'_>) -> Finding {
         + u64::from(network.validator_slots)
         + u64::from(network.max_half_open);
     let needed = connections + DESCRIPTORS_BESIDE;
+    let whose = if patient.running.is_some() { " in this shell, not for the node" } else { "" };
     match getrlimit(Resource::Nofile).current {
-        Some(limit) if limit < needed => Finding::bad(
-            check,
-            format!("{limit} descriptors, {needed} may be needed"),
-            format!("`ulimit -n {needed}`, or LimitNOFILE={needed} in the service"),
-        ),
+        Some(limit) if limit < needed => {
+            let found = format!("{limit} descriptors{whose}, {needed} may be needed");
+            let advice = format!("`ulimit -n {needed}`, or LimitNOFILE={needed} in the service");
+            if whose.is_empty() {
+                Finding::bad(check, found, advice)
+            } else {
+                Finding::warning(check, found, advice)
+            }
+        }
         limit => {
             let limit = limit.map_or("no limit".to_owned(), |limit| limit.to_string());
-            Finding::good(check, format!("{limit}, {needed} may be needed"))
+            Finding::good(check, format!("{limit}{whose}, {needed} may be needed"))
         }
     }
 }

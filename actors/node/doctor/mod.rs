@@ -18,7 +18,7 @@ use super::{
     failure::Failure,
     query::{endpoint, print},
     settings::Layered,
-    table::{Style, Tone},
+    table::{Style, Tone, tame},
 };
 use crate::status::Status;
 
@@ -85,7 +85,9 @@ impl Finding {
             "" => String::new(),
             advice => format!("\n{:20}-> {advice}", ""),
         };
-        format!("{} {:<14} {}{advice}", style.paint(mark, tone), self.check, self.found)
+        // Routers and peers say some of it.
+        let found = tame(&self.found);
+        format!("{} {:<14} {found}{advice}", style.paint(mark, tone), self.check)
     }
 }
 

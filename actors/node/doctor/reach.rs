@@ -19,6 +19,9 @@ const ASKED: u32 = 3;
 const FORWARD: &str =
     "forward the port on the router, or let it map it (nat.port_mapping); docs/reach.md has more";
 
+const FIREWALL: &str = "look at the firewall of this machine; in a small network it may be that this \
+                        node has dialled everybody";
+
 /// Where the world sees this machine, and what kind of NAT is in between.
 pub(super) async fn address_and_nat(patient: &Patient<'_>) -> Vec<Finding> {
     let (address, kind) = ("public address", "nat");
@@ -180,10 +183,15 @@ pub(super) fn reachability(patient: &Patient<'_>) -> Vec<Finding> {
     };
     let of = |reach: &crate::status::TransportReach| {
         let found = format!("{}: {} ({})", reach.transport, reach.verdict, reach.reason);
-        let unreached = [Verdict::OutboundOnly, Verdict::Punchable].map(Verdict::name);
-        match unreached.contains(&reach.verdict.as_str()) {
-            true => Finding::warning(check, found, FORWARD),
-            false => Finding::good(check, found),
+        let is = |verdicts: &[Verdict]| verdicts.iter().any(|v| v.name() == reach.verdict);
+        if is(&[Verdict::OutboundOnly, Verdict::Punchable]) {
+            Finding::warning(check, found, FORWARD)
+        } else if is(&[Verdict::Untested]) {
+            Finding::warning(check, found, FIREWALL)
+        } else if is(&[Verdict::Unknown]) {
+            Finding::skipped(check, found)
+        } else {
+            Finding::good(check, found)
         }
     };
     status.reach.transports.iter().map(of).collect()

@@ -6,8 +6,9 @@ use crate::{
     codec::Capped,
     identity::{Keypair, NodeId},
     kademlia::{
-        Action, Answer, Claim, ClaimKey, ClaimPurpose, Contact, KademliaConfig, KademliaFault,
-        Lookup, Point, Query, Refusal, Storage, StorageLimits, VerifiedClaim, Wish, points::Points,
+        Action, Answer, Claim, ClaimKey, ClaimPurpose, Contact, Kademlia, KademliaConfig,
+        KademliaFault, Lookup, Point, Query, Refusal, Storage, StorageLimits, VerifiedClaim, Wish,
+        points::Points,
     },
     manager::SessionId,
     record::{
@@ -59,6 +60,60 @@ fn a_node_is_told_only_if_it_is_where_it_says() {
     let here = contact(2, &victim, at("9.9.9.9:30400"), true);
     world.act(0, |m, now, out| m.on_contact_up(now, here, out));
     assert!(world.members[0].machine.table().get(victim.node()).unwrap().reached);
+}
+
+/// Through a relay nobody is seen where they are: a relayed peer is asked, and has no place in the
+/// table, let alone as one that was reached, until it is met directly.
+#[test]
+fn a_relayed_node_is_not_reached() {
+    let (direct, relay) = (at("9.9.9.9:30400"), at("7.7.7.7:30400"));
+    let circuit = relay.through().unwrap();
+    for told in [[direct, circuit], [relay, circuit]] {
+        for outbound in [false, true] {
+            let mut world = lone();
+            let record = issued(500, &told, NOW);
+            let relayed = contact(1, &record, circuit, outbound);
+            world.act(0, |m, now, out| m.on_contact_up(now, relayed, out));
+            let machine = &world.members[0].machine;
+            assert!(machine.table().is_empty(), "{told:?}, outbound: {outbound}");
+            let mut out = Vec::new();
+            let machine = &mut world.members[0].machine;
+            machine.wish(NOW, Wish::FindNode(keypair(501).node_id()), &mut out).unwrap();
+            let asks = |action: &Action| match action {
+                Action::Send { session, query, .. } => *session == SessionId(1) && query.is_some(),
+                _ => false,
+            };
+            assert!(out.iter().any(asks), "{out:?}");
+            assert!(!out.iter().any(|action| matches!(action, Action::PersistNode(_))));
+        }
+    }
+    let mut world = lone();
+    let record = issued(500, &[direct, circuit], NOW);
+    for (session, place) in [(1, circuit), (2, direct)] {
+        let up = contact(session, &record, place, true);
+        world.act(0, |m, now, out| m.on_contact_up(now, up, out));
+    }
+    world.act(0, |m, now, out| m.on_contact_down(now, SessionId(1), out));
+    assert!(world.members[0].machine.table().get(record.node()).unwrap().reached);
+}
+
+/// Nobody is visited at a relay: whose record tells nothing else has to be a peer to be asked.
+#[test]
+fn nobody_is_visited_through_a_relay() {
+    let circuit = at("7.7.7.7:30400").through().unwrap();
+    let mut world = lone();
+    let machine = &mut world.members[0].machine;
+    let visited = |machine: &mut Kademlia, told: &[Address]| {
+        let mut out = Vec::new();
+        machine.check(NOW, issued(500, told, NOW), &mut out);
+        out.into_iter().find_map(|action| match action {
+            Action::Visit { addresses, .. } => Some(addresses),
+            _ => None,
+        })
+    };
+    assert_eq!(visited(machine, &[circuit]), None);
+    let direct = at("9.9.9.9:30400");
+    assert_eq!(visited(machine, &[direct, circuit]), Some(vec![direct]));
 }
 
 /// A record that names other addresses has to be reached anew; one that still names the old one is

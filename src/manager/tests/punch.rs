@@ -217,7 +217,8 @@ fn a_named_node_that_is_punched_in_vain_is_dialled_less_often() {
         waits.push(story.now.since(failed));
     }
     assert!((800..3_000).contains(&waits[0]) && waits[7] > 100_000, "{waits:?}");
-    assert!(waits.windows(2).all(|pair| pair[1] > pair[0]), "{waits:?}");
+    // Each is twice as long, a quarter more or less, and the look around a second more.
+    assert!(waits.windows(3).all(|three| three[2] > three[0]), "{waits:?}");
 }
 
 #[test]
@@ -353,4 +354,32 @@ fn without_hole_punching_nothing_is_asked_or_ordered() {
     assert!(asked(&story.out).is_empty() && sought(&story.out).is_empty());
     story.is_told(100, vec![hidden(1, 0)]);
     assert_eq!(punched(&story.out), []);
+}
+
+/// Whoever comes through a relay and is behind a NAT is punched by the upgrade's dial, and the hole
+/// takes the relayed connection's place.
+#[test]
+fn a_relayed_peer_becomes_a_punched_one() {
+    let mut story = super::circuits::quiet();
+    super::circuits::relay_comes(&mut story, 9);
+    let through = super::circuits::through(9);
+    let mut record = record_of(&keypair(1), &[far(1), through], crate::record::tests::NOW);
+    record.capabilities = record.capabilities.with(Capabilities::BEHIND_NAT);
+    let record = record.sign(&keypair(1), &NET).unwrap();
+    let record = record.verify(&NET, crate::record::tests::NOW).unwrap();
+    let relayed = story.comes_as(Established {
+        record: Some(record),
+        ..Story::established(1, through, Direction::Inbound)
+    });
+    let orders = story.pass(2_000);
+    assert_eq!(punched(&orders), [node(1)]);
+    story.opens(1, 5_000);
+    let [(attempt, at)] = story.dials()[..] else { panic!("{:?}", story.out) };
+    assert_eq!(at, hole(5_000));
+    let session = story.session();
+    let direct = Story::established(1, at, Direction::Outbound(attempt));
+    story.does(|m, now, out| m.on_established(now, session, direct, out));
+    assert!(story.out.contains(&Action::Retire { session: relayed }), "{:?}", story.out);
+    let view = story.manager.peer(&node(1)).unwrap();
+    assert!(view.punched && view.address == at && !view.chosen);
 }

@@ -1,6 +1,7 @@
 //! Visits, and places that DNS or the local network named.
 
 use super::super::*;
+use super::circuits;
 use super::stories::{Story, address, dials, far, node, verified};
 
 /// A node that looks for no peers of its own.
@@ -115,6 +116,39 @@ fn a_visit_is_to_the_node_that_was_meant() {
     let (twin, up) = visitor(&mut story, 7, far(7));
     assert!(!up);
     assert_eq!(story.closed(twin), Some(CloseReason::Duplicate));
+}
+
+/// A relay carries peers, not the lookups of strangers: no visit is dialled through one, and none
+/// that comes through one is let in.
+#[test]
+fn no_visit_runs_over_a_circuit() {
+    let mut story = quiet();
+    circuits::relay_comes(&mut story, 9);
+    let through = circuits::through(9);
+    assert_eq!(story.manager.relay_of(&through), Some(node(9)));
+    story.does(|m, now, out| m.visit(now, node(1), &[through], out));
+    assert!(story.dials().is_empty(), "{:?}", story.out);
+    assert_eq!(failed(&story), Some((node(1), false)));
+    story.does(|m, now, out| m.visit(now, node(1), &[through, far(1)], out));
+    let dialled: Vec<Address> = story.dials().into_iter().map(|(_, to)| to).collect();
+    assert_eq!(dialled, [far(1)], "where it is directly");
+
+    let (guest, up) = visitor(&mut story, 2, through);
+    assert!(!up && story.manager.status().visits == 0);
+    assert_eq!(story.closed(guest), Some(CloseReason::ProtocolError));
+    circuits::comes_through(&mut story, 3, 9);
+    assert!(story.has(3), "peers still do");
+}
+
+/// What DNS or the local network names behind a relay is not dialled: it would have the relay
+/// dialled too, as if the operator had named that.
+#[test]
+fn no_found_place_is_behind_a_relay() {
+    let mut story = Story::new(ManagerConfig { min_peers: 1, ..ManagerConfig::default() });
+    let target = Target { address: circuits::through(9), expected: Some(node(1)) };
+    story.does(|m, now, out| m.on_found(now, target, out));
+    assert!(story.manager.dialler.targets.is_empty());
+    assert!([dials(&story.out), dials(&story.pass(60_000))].concat().is_empty());
 }
 
 /// A visit to a node behind a NAT hangs until it is given up. The dial of the same node does not wait
@@ -236,4 +270,33 @@ fn found_places_leave_room_for_what_the_operator_names() {
     story.does(|m, now, out| m.on_found(now, target, out));
     let kept = story.manager.dialler.targets.iter().find(|target| target.address == far(2_000));
     assert!(kept.is_some_and(|target| !target.is_found() && target.expected.is_none()));
+}
+
+/// A name that leads elsewhere takes its old place along, but for a node that is connected there. Told
+/// again where it leads, nothing is dialled any sooner.
+#[test]
+fn a_name_that_moves_leaves_its_old_place() {
+    let mut story = quiet();
+    let target = |n: u64| Target { address: far(n), expected: None };
+    story.does(|m, now, out| m.on_persistent_resolved(now, target(1), out));
+    let [(first, _)] = story.dials()[..] else { panic!("{:?}", story.out) };
+    story.does(|m, now, out| m.on_dial_failed(now, first, DialFailure::Timeout, out));
+    let before = story.manager.dialler.targets[0].clone();
+    story.does(|m, now, out| m.on_persistent_resolved(now, target(1), out));
+    let after = story.manager.dialler.targets[0].clone();
+    assert_eq!((after.next, after.failures), (before.next, before.failures));
+    assert!(story.dials().is_empty());
+    story.does(|m, now, out| m.on_persistent_resolved(now, target(2), out));
+    let [(second, at)] = story.dials()[..] else { panic!("{:?}", story.out) };
+    assert_eq!(at, far(2));
+    let session = story.session();
+    let met = Story::established(2, far(2), Direction::Outbound(second));
+    story.does(|m, now, out| m.on_established(now, session, met, out));
+    for (n, forgotten) in [(1, true), (1, false), (2, false)] {
+        assert_eq!(story.does(|m, _, _| m.on_name_moved(&far(n))), forgotten, "{n}");
+    }
+    let orders = story.pass(10 * 60 * 1_000);
+    assert!(dials(&orders).is_empty(), "nobody looks there any more: {orders:?}");
+    story.does(|m, now, out| m.connect(now, target(3), out));
+    assert!(!story.does(|m, _, _| m.on_name_moved(&far(3))), "the operator named it as well");
 }

@@ -63,6 +63,11 @@ ANSWER = Variant(
     stored=Structure(),
     refused=Structure(reason=Enumeration("busy", "full", "stale", "unsupported", "invalid")),
 )
+# Section 15.
+CIRCUIT_OPEN_HEADER = Structure(circuit=U32, other_end=Enumeration("to", "from"), node=ID)
+CIRCUIT_HEADER = Structure(circuit=U32)
+CIRCUIT_CREDIT_HEADER = Structure(circuit=U32, bytes=U32)
+CIRCUIT_CLOSE_HEADER = Structure(circuit=U32, reason=U8)
 # Section 8; the payload follows.
 SIGNED_BODY = Structure(validator=KEY, stamp=TIME, signature=SIGNATURE)
 EMPTY = Structure()
@@ -71,7 +76,7 @@ REASONS = (
     "unspecified", "too_many_peers", "duplicate", "banned", "self_connection", "wrong_network", "wrong_version",
     "shutdown", "idle", "ping_timeout", "protocol_error", "requested", "group_limit", "handshake_failed",
     "handshake_timeout", "panicked", "unexpected_identity", "rate_limited", "evicted", "slow_reader",
-    "connection_lost",
+    "connection_lost", "upgraded",
 )
 
 
@@ -108,6 +113,11 @@ KINDS = (
     Kind("request", 40, BULK, 262_144, REQUEST_HEADER),
     Kind("response", 41, BULK, 4_194_304, RESPONSE_HEADER),
     Kind("routed", 50, BULK, 131_072, ROUTED_HEADER),
+    Kind("circuit_open", 51, BULK, 0, CIRCUIT_OPEN_HEADER, EMPTY),
+    Kind("circuit_opened", 52, BULK, 0, CIRCUIT_HEADER, EMPTY),
+    Kind("circuit_data", 53, BULK, 16_384, CIRCUIT_HEADER),
+    Kind("circuit_credit", 54, BULK, 0, CIRCUIT_CREDIT_HEADER, EMPTY),
+    Kind("circuit_close", 55, BULK, 0, CIRCUIT_CLOSE_HEADER, EMPTY),
     Kind("custom", 60, BULK, 1_048_576, GOSSIP_HEADER),
 )
 BY_NUMBER = {kind.number: kind for kind in KINDS}
