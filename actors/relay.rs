@@ -37,7 +37,10 @@ use crate::{
     payload::{Delivery, Verdict},
     peer::{Arrival, Arrivals, Outbox},
     scoring::Observation,
-    shell::{BytePermit, Lifeline, Queue, Shell, Timer, Workers, core_actor, step, tell},
+    shell::{
+        BytePermit, Lifeline, Queue, Shell, Timer, Workers, core_actor, machine_clock_and_timer,
+        step, tell,
+    },
 };
 
 /// Marks a message that the chain is handed without the network waiting for its verdict.
@@ -286,21 +289,7 @@ core_actor!(MessageRelay, mailbox = 16_384);
 impl Shell for MessageRelay {
     type Action = Action;
 
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn timer(&mut self) -> &mut Timer {
-        &mut self.timer
-    }
-
-    fn deadline(&self) -> Option<Time> {
-        self.machine.deadline()
-    }
-
-    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.machine.on_deadline(now, out);
-    }
+    machine_clock_and_timer!();
 
     /// Everybody whom the step has work for is woken once.
     fn settle(&mut self, _: Time, _: &mut Context<Self>) {

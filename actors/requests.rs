@@ -30,7 +30,10 @@ use crate::{
     clock::Clock,
     peer::{Arrival, Arrivals, FromPeer, Outbox, PeerUp},
     scoring::{Observation, Scored},
-    shell::{Lifeline, Ordered, Queue, QueueStream, Shell, Timer, core_actor, fault_point, step},
+    shell::{
+        Lifeline, Ordered, Queue, QueueStream, Shell, Timer, core_actor, fault_point,
+        machine_clock_and_timer, step,
+    },
 };
 
 /// Why a request has no answer.
@@ -243,21 +246,7 @@ core_actor!(RequestDesk, mailbox = 16_384);
 impl Shell for RequestDesk {
     type Action = Action;
 
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn timer(&mut self) -> &mut Timer {
-        &mut self.timer
-    }
-
-    fn deadline(&self) -> Option<Time> {
-        self.machine.deadline()
-    }
-
-    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.machine.on_deadline(now, out);
-    }
+    machine_clock_and_timer!();
 
     /// Writers are woken once for all that the step put into their queues.
     fn settle(&mut self, _: Time, _: &mut Context<Self>) {

@@ -30,6 +30,7 @@ mod gate;
 mod orders;
 mod peers;
 mod punch;
+mod retiring;
 mod search;
 mod visits;
 
@@ -39,8 +40,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 pub use action::{
-    Action, Anchor, DialFailure, DialId, Direction, Established, LinkKind, ManagerStatus, PeerView,
-    Place, RecordFault, SessionId,
+    Action, Anchor, DialFailure, DialId, Direction, Established, LinkKind, ManagerStatus, NameId,
+    PeerView, Place, RecordFault, SessionId,
 };
 pub use anchors::FeelerCounts;
 pub use config::*;
@@ -62,6 +63,8 @@ use circuits::Upgrades;
 use dialler::{DialPurpose, Dialler};
 use gate::Gate;
 use peers::Peers;
+use retiring::Retiring;
+pub use retiring::{RETIRING_MAX, RETIRING_PER_IP_MAX};
 use visits::Visits;
 
 /// How often bans and records whose time is over are swept out, ms.
@@ -102,6 +105,7 @@ pub struct Manager {
     anchors: Anchors,
     feelers: FeelerCounts,
     upgrades: Upgrades,
+    retiring: Retiring,
     /// Nodes whose records the store keeps in vain.
     unusable: Vec<NodeId>,
     /// Picks the neighbourhoods whose peers are not evicted.
@@ -142,6 +146,7 @@ impl Manager {
             anchors: Anchors::default(),
             feelers: FeelerCounts::default(),
             upgrades: Upgrades::default(),
+            retiring: Retiring::default(),
             unusable: Vec::new(),
             eviction_key,
             identity,
@@ -209,7 +214,7 @@ impl Manager {
         let lists = [(DialPurpose::Bootstrap, bootstrap), (DialPurpose::Persistent, persistent)];
         for (purpose, targets) in lists {
             for target in targets {
-                self.dialler.add_configured(now, *target, purpose);
+                self.dialler.add_configured(now, *target, (purpose, None));
             }
         }
         let spread = rand::RngExt::random_range(&mut self.rng, 0..=self.config.start_spread);
@@ -250,6 +255,7 @@ impl Manager {
             out.push(close(session, CloseReason::Shutdown));
         }
         self.end_all_visits(out);
+        self.end_all_retiring(out);
         let everybody: Vec<NodeId> = self.peers.iter().map(|p| p.view.peer).collect();
         for peer in everybody {
             self.close_peer(now, &peer, CloseReason::Shutdown, out);
@@ -290,10 +296,10 @@ impl Manager {
         if self.next_ask <= now {
             self.ask_for_peers(now, out);
         }
-        self.upgrade_peers(now, out);
         if self.next_look <= now {
             self.look_for_peers(now, out);
         }
+        self.upgrade_peers(now, out);
     }
 
     /// The connected peers, in order of their ids.
@@ -340,6 +346,7 @@ impl Manager {
         reason: CloseReason,
         out: &mut Vec<Action>,
     ) -> bool {
+        self.end_retiring(peer, reason, out);
         let Some(gone) = self.peers.remove(peer) else { return false };
         self.upgrades.forget(peer);
         out.push(close(gone.view.session, reason));

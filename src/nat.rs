@@ -335,7 +335,8 @@ impl NatTraversal {
     /// Whether it is this machine, or a neighbour whose packets our own router turns around (RFC
     /// 4787 section 6).
     fn is_own(&self, ip: &IpAddr) -> bool {
-        self.interfaces.contains(ip) || self.announced.iter().any(|own| own.address.ip() == *ip)
+        let direct = self.announced.iter().filter(|own| !own.address.is_circuit());
+        self.interfaces.contains(ip) || direct.into_iter().any(|own| own.address.ip() == *ip)
     }
 
     /// A machine with a public address needs no mapping.

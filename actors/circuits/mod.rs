@@ -35,7 +35,8 @@ use crate::{
     peer::{Arrival, Arrivals, Outbox},
     scoring::Observation,
     shell::{
-        Lifeline, Queue, QueueStream, Shell, Timer, clock_and_timer, core_actor, fault_point, step,
+        Lifeline, Queue, QueueStream, Shell, Timer, core_actor, fault_point,
+        machine_clock_and_timer, step,
     },
     transport::Link,
 };
@@ -266,15 +267,7 @@ core_actor!(Circuits, mailbox = 1_024);
 impl Shell for Circuits {
     type Action = Action;
 
-    clock_and_timer!();
-
-    fn deadline(&self) -> Option<Time> {
-        self.machine.deadline()
-    }
-
-    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.machine.on_deadline(now, out);
-    }
+    machine_clock_and_timer!();
 
     /// Writers are woken once for all that the step put into their queues.
     fn settle(&mut self, _: Time, _: &mut Context<Self>) {

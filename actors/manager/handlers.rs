@@ -73,11 +73,11 @@ impl StreamHandler<Vec<Accepted>> for NetworkManager {
 }
 
 impl Handler<Connect> for NetworkManager {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, order: Connect, ctx: &mut Context<Self>) {
+    fn handle(&mut self, order: Connect, ctx: &mut Context<Self>) -> bool {
         fault_point("NetworkManager::Connect");
-        step(self, ctx, |actor, now, out| actor.connect_to(&order, now, out));
+        step(self, ctx, |actor, now, out| actor.connect_to(&order, now, out))
     }
 }
 
@@ -215,7 +215,6 @@ impl Handler<Shutdown> for NetworkManager {
         let (done, gone) = oneshot::channel();
         self.stopping = Some(done);
         step(self, ctx, |actor, now, out| actor.machine.on_shutdown(now, out));
-        self.close_retiring();
         if !self.has_greeted() {
             self.stopping = None;
         }

@@ -7,14 +7,14 @@ use peerstage_core::{
     address::{Address, NetworkGroup},
     config::PeerAddress,
     identity::{NodeId, PublicKey},
-    manager::{ManagerStatus, Place, SessionId},
+    manager::{ManagerStatus, NameId, Place, SessionId},
     record::VerifiedRecord,
     time::{Millis, Time},
 };
 
-/// Connects to an address and keeps at it.
+/// Connects to an address and keeps at it. Answers whether it is dialled from now on.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct Connect {
     /// Where, and who must answer if it is known.
     pub target: PeerAddress,
@@ -25,12 +25,12 @@ pub struct Connect {
 /// Who names a node to connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
-    /// The configuration, as a bootstrap node, which has no place of its own.
-    Bootstrap,
-    /// The configuration, as a persistent peer.
-    Persistent,
+    /// The configuration, by a name of a bootstrap node, which has no place of its own.
+    Bootstrap(NameId),
+    /// The configuration, by a name of a persistent peer.
+    Persistent(NameId),
     /// The configuration, by a name that leads elsewhere now.
-    Moved,
+    Moved(NameId),
     /// DNS or the local network.
     Found,
     /// The operator or the chain, until it is disconnected.

@@ -270,32 +270,35 @@ impl NetworkManager {
         })
     }
 
-    fn connect_to(&mut self, order: &Connect, now: Time, out: &mut Vec<Action>) {
+    fn connect_to(&mut self, order: &Connect, now: Time, out: &mut Vec<Action>) -> bool {
         let kinds = &self.opening.transports.kinds;
         let Some(NamedNode { target, addresses }) = NamedNode::of(&order.target, kinds) else {
-            return tracing::warn!(target = %order.target, "no transport of this node leads there");
+            tracing::warn!(target = %order.target, "no transport of this node leads there");
+            return false;
         };
         let address = target.address;
-        if order.named == Named::Moved {
-            if self.machine.on_name_moved(&address) {
-                self.named.remove(&address);
+        let added = match order.named {
+            Named::Bootstrap(name) => {
+                self.machine.on_name_resolved(now, target, (name, false), out)
             }
-            return;
-        }
+            Named::Persistent(name) => {
+                self.machine.on_name_resolved(now, target, (name, true), out)
+            }
+            Named::Moved(name) => return self.machine.on_name_moved(&address, name),
+            Named::Found => {
+                self.machine.on_found(now, target, out);
+                true
+            }
+            Named::Now => self.machine.connect(now, target, out),
+        };
         // What strangers name leaves room for what the operator names.
         let max = if order.named == Named::Found { NAMED_MAX / 2 } else { NAMED_MAX };
-        if self.named.len() < max {
+        if !added {
+            tracing::warn!(%address, "too many addresses to keep connected to");
+        } else if self.named.len() < max {
             self.named.insert(address, addresses);
         }
-        match order.named {
-            Named::Bootstrap => self.machine.on_bootstrap_resolved(now, target, out),
-            Named::Found => self.machine.on_found(now, target, out),
-            Named::Persistent => self.machine.on_persistent_resolved(now, target, out),
-            Named::Now if !self.machine.connect(now, target, out) => {
-                tracing::warn!(%address, "too many addresses to keep connected to");
-            }
-            Named::Now | Named::Moved => {}
-        }
+        added
     }
 }
 

@@ -37,12 +37,4 @@ impl NetworkManager {
             let _ = orders.send(PeerOrder::Retire).await;
         });
     }
-
-    /// This node stops: nobody waits for what relayed connections still bring.
-    pub(super) fn close_retiring(&self) {
-        let retiring = self.sessions.values().filter(|session| session.retiring);
-        for greeted in retiring.filter_map(|session| session.greeting.as_ref()) {
-            let _ = greeted.orders.try_send(PeerOrder::Close(CloseReason::Shutdown, 0));
-        }
-    }
 }

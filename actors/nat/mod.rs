@@ -25,8 +25,8 @@ use crate::{
     clock::Clock,
     relay::Order,
     shell::{
-        Intake, Lifeline, Queue, QueueStream, Shell, Timer, clock_and_timer, core_actor,
-        fault_point, step, tell,
+        Intake, Lifeline, Queue, QueueStream, Shell, Timer, core_actor, fault_point,
+        machine_clock_and_timer, step, tell,
     },
     transport::quic::{Datagram, SharedSocket},
 };
@@ -214,15 +214,7 @@ core_actor!(NatTraversal, mailbox = 1_024);
 impl Shell for NatTraversal {
     type Action = Action;
 
-    clock_and_timer!();
-
-    fn deadline(&self) -> Option<Time> {
-        self.machine.deadline()
-    }
-
-    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.machine.on_deadline(now, out);
-    }
+    machine_clock_and_timer!();
 
     fn perform(&mut self, action: Action, _: &mut Context<Self>) {
         match action {

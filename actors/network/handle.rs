@@ -268,7 +268,8 @@ impl Network {
     /// # Errors
     /// [`Stopped`].
     pub async fn connect(&self, target: PeerAddress) -> Result<(), Stopped> {
-        Ok(self.core.actors.manager.send(Connect { target, named: Named::Now }).await?)
+        self.core.actors.manager.send(Connect { target, named: Named::Now }).await?;
+        Ok(())
     }
 
     /// Disconnects a peer and leaves it alone for five minutes; whether it was connected. Then a

@@ -9,7 +9,7 @@ use peerstage_core::{
     bootstrap::{Bootstrap, BootstrapConfig},
     config::{Config, Optional, OwnAddress, PeerAddress},
     identity::{NetworkId, NodeId},
-    manager::Target,
+    manager::{NameId, Target},
     record::{Capabilities, Roles},
     time::Time,
 };
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     discovery::{FirstPeers, LanSettings, Seeds},
-    manager::{Accepted, Named, NetworkManager},
+    manager::{Accepted, NetworkManager},
     nat::Outside,
     shell::Queue,
     transport::{Listener, QuicTransport, TcpTransport, Transport, quic::QuicListener},
@@ -208,14 +208,14 @@ pub(super) fn background(
     let mut tasks: Vec<_> =
         listeners.into_iter().map(|listener| accepting(listener).abort_handle()).collect();
     let network = &config.network;
-    let bootstrap = network.bootstrap.iter().map(|peer| (peer, Named::Bootstrap));
-    let persistent = network.persistent_peers.iter().map(|peer| (peer, Named::Persistent));
-    for (peer, named) in bootstrap.chain(persistent) {
-        if matches!(peer.host, Host::Name(_)) {
-            let rng = ChaCha8Rng::from_rng(&mut retries);
-            let name = Name::new(peer.clone(), named, manager.clone().recipient(), rng);
-            tasks.push(actix_rt::spawn(name.follow(look_up)).abort_handle());
-        }
+    let bootstrap = network.bootstrap.iter().map(|peer| (peer, false));
+    let persistent = network.persistent_peers.iter().map(|peer| (peer, true));
+    let names = bootstrap.chain(persistent).filter(|(peer, _)| matches!(peer.host, Host::Name(_)));
+    for ((peer, persistent), number) in names.zip(0..) {
+        let rng = ChaCha8Rng::from_rng(&mut retries);
+        let name = (NameId(number), persistent);
+        let name = Name::new(peer.clone(), name, manager.clone().recipient(), rng);
+        tasks.push(actix_rt::spawn(name.follow(look_up)).abort_handle());
     }
     tasks
 }

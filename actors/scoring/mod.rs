@@ -20,7 +20,8 @@ use crate::{
     events::{Event, What},
     peer_store::{Entry, Keep},
     shell::{
-        Lifeline, QueueStream, Shell, Timer, clock_and_timer, core_actor, fault_point, step, tell,
+        Lifeline, QueueStream, Shell, Timer, core_actor, fault_point, machine_clock_and_timer,
+        step, tell,
     },
 };
 
@@ -185,15 +186,7 @@ core_actor!(PeerScoring, mailbox = 1_024);
 impl Shell for PeerScoring {
     type Action = Action;
 
-    clock_and_timer!();
-
-    fn deadline(&self) -> Option<Time> {
-        self.machine.deadline()
-    }
-
-    fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.machine.on_deadline(now, out);
-    }
+    machine_clock_and_timer!();
 
     fn settle(&mut self, _: Time, _: &mut Context<Self>) {
         if !self.answering {

@@ -55,6 +55,22 @@ macro_rules! clock_and_timer {
 }
 pub(crate) use clock_and_timer;
 
+/// The same, and the deadline of a [`Shell`] whose field `machine` is all that has one.
+macro_rules! machine_clock_and_timer {
+    () => {
+        $crate::shell::clock_and_timer!();
+
+        fn deadline(&self) -> Option<Time> {
+            self.machine.deadline()
+        }
+
+        fn on_deadline(&mut self, now: Time, out: &mut Vec<Self::Action>) {
+            self.machine.on_deadline(now, out);
+        }
+    };
+}
+pub(crate) use machine_clock_and_timer;
+
 /// Feeds one input to the actor's machine, performs every action in order, re-arms the timer.
 /// A deadline that has passed is served first, so a flood of inputs can't hold a timer back.
 pub fn step<A: Shell, R>(

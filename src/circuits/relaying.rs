@@ -84,15 +84,12 @@ impl Circuits {
             return Err(CircuitReason::ToRelay);
         }
         let other = *self.by_peer.get(&to).ok_or(CircuitReason::NotConnected)?;
-        let target = self.sessions.get_mut(&other).ok_or(CircuitReason::NotConnected)?;
+        let target = self.sessions.get(&other).ok_or(CircuitReason::NotConnected)?;
         if target.peer.address.is_circuit() {
             return Err(CircuitReason::Nested);
         }
         if !target.peer.capabilities.contains(Capabilities::CIRCUITS) {
             return Err(CircuitReason::NotAccepted);
-        }
-        if !target.called.take(now, 1) {
-            return Err(CircuitReason::Busy);
         }
         let payer = Payer { peer: asker.peer, group: asker.group };
         if let Err(reason) = self.quotas.enter(now, &self.config, payer) {
@@ -101,6 +98,10 @@ impl Circuits {
             self.quotas.enter(now, &self.config, payer)?;
         }
         let target = self.sessions.get_mut(&other).ok_or(CircuitReason::NotConnected);
+        // Last: whoever may have no circuit uses up nobody's calls.
+        let target = target.and_then(|target| {
+            if target.called.take(now, 1) { Ok(target) } else { Err(CircuitReason::Busy) }
+        });
         let there = target.and_then(|target| target.take_number().ok_or(CircuitReason::Busy));
         let there = there.inspect_err(|_| self.quotas.leave(payer))?;
         let number = self.number();

@@ -147,7 +147,7 @@ impl Manager {
             address: new.address,
             group: self.book.group_of(&new.address),
             outbound,
-            punched: attempt.is_some_and(|attempt| attempt.punched),
+            punched: attempt.is_some_and(|a| a.punched && a.address == new.address),
             // Whom a relay brought has chosen us, though we dial it to be rid of the relay.
             chosen: outbound && !upgrade,
             since: now,
@@ -269,8 +269,10 @@ impl Manager {
             }
             Verdict::Replace => {
                 let old = self.peers.get(&peer);
-                let upgrades = !address.is_circuit()
-                    && old.is_some_and(|old| old.is_upgrading(&self.config, now));
+                let upgrades =
+                    old.filter(|old| !address.is_circuit() && old.is_upgrading(&self.config, now));
+                let upgrades = upgrades.map(|old| (old.view.session, old.view.address));
+                let upgrades = upgrades.is_some_and(|(old, at)| self.hears_out(old, peer, at));
                 replaces = self.peers.replace(now, new.channel, view);
                 if upgrades {
                     self.note_upgrade(now, &peer);
@@ -279,6 +281,9 @@ impl Manager {
                     true => Action::Retire { session: old },
                     false => close(old, CloseReason::Duplicate),
                 }));
+            }
+            Verdict::HearOut if !self.hears_out(session, peer, address) => {
+                return out.push(close(session, CloseReason::Duplicate));
             }
             Verdict::HearOut => {
                 self.note_upgrade(now, &peer);
@@ -318,6 +323,7 @@ impl Manager {
         out: &mut Vec<Action>,
     ) {
         self.gate.leave(session);
+        self.on_heard_out(session);
         if self.on_visit_closed(session, out) {
             return;
         }

@@ -31,6 +31,9 @@ use crate::{
     time::{Millis, Time},
 };
 
+/// Attempts at relayed peers at once: whoever comes through relays and says that it is where nobody
+/// answers keeps the other places for dials free.
+const UPGRADES_MAX: usize = 2;
 /// Until the first attempt to reach a relayed peer directly, ms: it may be dialling us just now.
 const UPGRADE_FIRST: Millis = 1_000;
 /// Until the next, doubled each time, and the longest, ms. Networks change seldom (iroh issue 3463:
@@ -152,8 +155,10 @@ impl Manager {
                     self.peers.contains(&peer) || self.bans.has_peer(now, &peer)
                 });
                 let banned = !exempt && self.bans.has_seat(&relay);
+                // It may have said that it is full.
+                let early = entry.is_some_and(|entry| entry.next_dial > now);
                 let hop = Place { address: relay, expected, stranger: false, exempt };
-                Some(hop).filter(|_| !useless && !banned)
+                Some(hop).filter(|_| !useless && !banned && !early)
             }
             // A record did: it gets no more than any node that is looked for.
             DialPurpose::Validator => {
@@ -241,11 +246,21 @@ impl Manager {
         if self.phase != Phase::Running {
             return;
         }
+        let upgrading = self.dialler.in_flight().filter(|(_, a)| a.purpose == DialPurpose::Upgrade);
+        let room = UPGRADES_MAX.saturating_sub(upgrading.count());
         let due = self.upgrades.waiting.iter().filter(|(_, (next, _))| *next <= now);
-        let due: Vec<(NodeId, u32)> = due.map(|(peer, (_, times))| (*peer, *times)).collect();
-        for (peer, times) in due {
-            if let Some(place) = self.direct_place(&peer, times) {
-                self.dial(now, place, DialPurpose::Upgrade, out);
+        let mut due: Vec<_> = due.map(|(peer, (next, times))| (*next, *peer, *times)).collect();
+        due.sort_unstable();
+        for (_, peer, _) in due.split_off(room.min(due.len())) {
+            if let Some((next, _)) = self.upgrades.waiting.get_mut(&peer) {
+                *next = now.plus(UPGRADE_FIRST);
+            }
+        }
+        for (_, peer, times) in due {
+            match self.direct_place(&peer, times) {
+                Some(place) => drop(self.dial(now, place, DialPurpose::Upgrade, out)),
+                // It may tell more to whoever punches than to everybody.
+                None => self.punch_hidden(&peer, out),
             }
             if let Some((next, attempts)) = self.upgrades.waiting.get_mut(&peer) {
                 let factor = 1u64.checked_shl(*attempts).unwrap_or(u64::MAX);

@@ -1,17 +1,17 @@
 //! Attempts in flight, the operator's targets, and the spacing between attempts.
 
 mod holes;
+mod targets;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use rand::{Rng, RngExt};
 
+pub(super) use targets::Target;
+
 use super::{
     DialId, LinkKind, ManagerConfig,
-    config::{
-        DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, FOUND_MAX, RECENT_DIALS_MAX, STRANGER_SPACING,
-        TARGETS_MAX,
-    },
+    config::{DIAL_SPACING, DIALS_BURST, DIALS_PER_1000_S, RECENT_DIALS_MAX, STRANGER_SPACING},
 };
 use crate::{
     address::Address,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Why an attempt is made; what its peer may count on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DialPurpose {
     Bootstrap,
     Persistent,
@@ -48,37 +48,6 @@ impl DialPurpose {
             DialPurpose::Visit => LinkKind::Visit,
             _ => LinkKind::Full,
         }
-    }
-}
-
-/// A node the operator named: retried for ever.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub(super) address: Address,
-    pub(super) expected: Option<NodeId>,
-    pub(super) purpose: DialPurpose,
-    /// Who answered there last.
-    pub(super) met: Option<NodeId>,
-    /// What the configuration names it for; `None` for one that was named while the node ran.
-    configured: Option<DialPurpose>,
-    pub(super) failures: u32,
-    pub(super) next: Time,
-}
-
-impl Target {
-    /// Whether this is what the operator calls the node.
-    pub(super) fn is(&self, peer: &NodeId) -> bool {
-        self.expected.or(self.met) == Some(*peer)
-    }
-
-    /// Whether it is this one. Behind one relay there are many nodes, told apart by their ids.
-    fn is_at(&self, address: &Address, expected: Option<NodeId>) -> bool {
-        self.address == *address && (!address.is_circuit() || self.expected == expected)
-    }
-
-    /// Whether DNS or the local network named it, and nobody we trust.
-    pub(super) fn is_found(&self) -> bool {
-        self.configured.is_none() && self.purpose == DialPurpose::Bootstrap
     }
 }
 
@@ -153,94 +122,6 @@ impl Dialler {
             next_id: 0,
             rate: TokenBucket::new(Time::ZERO, DIALS_BURST, DIALS_PER_1000_S),
         }
-    }
-
-    /// Adds a target; false if there are too many. A known address gets the newer purpose.
-    pub(super) fn add_target(
-        &mut self,
-        now: Time,
-        address: Address,
-        expected: Option<NodeId>,
-        purpose: DialPurpose,
-    ) -> bool {
-        if let Some(known) = self.targets.iter_mut().find(|t| t.is_at(&address, expected)) {
-            known.expected = expected.or(known.expected);
-            known.purpose = purpose;
-            known.next = now;
-            known.failures = 0;
-            return true;
-        }
-        if self.targets.len() >= TARGETS_MAX {
-            return false;
-        }
-        let (met, configured) = (None, None);
-        let target = Target { address, expected, purpose, met, configured, failures: 0, next: now };
-        self.targets.push(target);
-        true
-    }
-
-    /// As [`Dialler::add_target`], for one that the configuration names. Told again it is dialled no
-    /// sooner.
-    pub(super) fn add_configured(&mut self, now: Time, target: super::Target, why: DialPurpose) {
-        let super::Target { address, expected } = target;
-        let is_known = |known: &Target| {
-            known.address == address && known.configured == Some(why) && known.purpose == why
-        };
-        if self.targets.iter().any(is_known) {
-            return;
-        }
-        self.add_target(now, address, expected, why);
-        let added = self.targets.iter_mut().filter(|target| target.is_at(&address, expected));
-        added.for_each(|target| target.configured = Some(why));
-    }
-
-    /// A name of the configuration leads to this address no longer. It stays if its node is connected,
-    /// or wanted for another reason; whether it is gone.
-    pub(super) fn forget_moved(
-        &mut self,
-        address: &Address,
-        is_connected: impl Fn(&NodeId) -> bool,
-    ) -> bool {
-        let before = self.targets.len();
-        self.targets.retain(|target| {
-            let here = target.expected.or(target.met).is_some_and(|peer| is_connected(&peer));
-            let named = target.configured.is_none_or(|why| why != target.purpose);
-            target.address != *address || here || named
-        });
-        self.targets.len() < before
-    }
-
-    /// A place that DNS or the local network names. Told again it is dialled no sooner; the oldest
-    /// of these gives way to it.
-    pub(super) fn add_found(&mut self, now: Time, target: super::Target) {
-        let super::Target { address, expected } = target;
-        let known = self.targets.iter().find(|known| known.address == address);
-        let told =
-            |known: &Target| !known.is_found() || expected.is_none() || known.expected == expected;
-        if known.is_some_and(told) {
-            return;
-        }
-        if known.is_none() {
-            let mut found = self.targets.iter().filter(|target| target.is_found());
-            let oldest = found.next().map(|target| target.address);
-            if let Some(oldest) = oldest.filter(|_| found.count() >= FOUND_MAX.saturating_sub(1)) {
-                self.targets.retain(|target| target.address != oldest);
-            }
-        }
-        self.add_target(now, address, expected, DialPurpose::Bootstrap);
-    }
-
-    /// The operator wants this node gone: what was named while the node ran is forgotten, what
-    /// the configuration names is again only that.
-    pub(super) fn dismiss(&mut self, peer: &NodeId) {
-        self.targets.retain_mut(|target| match target.configured {
-            _ if !target.is(peer) => true,
-            Some(purpose) => {
-                target.purpose = purpose;
-                true
-            }
-            None => target.purpose != DialPurpose::Persistent,
-        });
     }
 
     /// Whether enough time has passed since the last attempt at this node, address and IP.
@@ -335,7 +216,7 @@ impl Dialler {
     /// Where the operator says that a persistent peer is.
     pub(super) fn persistent(&self, peer: &NodeId) -> Option<Address> {
         let mut targets = self.targets.iter();
-        let found = targets.find(|t| t.purpose == DialPurpose::Persistent && t.is(peer));
+        let found = targets.find(|t| t.purpose() == DialPurpose::Persistent && t.is(peer));
         found.map(|target| target.address)
     }
 

@@ -30,6 +30,11 @@ impl Manager {
             (1, REFRESH_INTERVAL)
         };
         self.next_ask = now.plus(jittered(&self.config, &mut self.rng, interval).max(1));
+        self.ask_random(asked, out);
+    }
+
+    /// Asks so many random peers for as many records as one answer has.
+    pub(super) fn ask_random(&mut self, asked: usize, out: &mut Vec<Action>) {
         let full = self.peers.iter().filter(|peer| !peer.view.blocks_only);
         let mut peers: Vec<NodeId> = full.map(|peer| peer.view.peer).collect();
         peers.shuffle(&mut self.rng);

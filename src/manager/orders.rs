@@ -29,7 +29,7 @@ impl Manager {
     /// The operator wants this node for a peer, always. False if too many were named.
     pub fn connect(&mut self, now: Time, target: Target, out: &mut Vec<Action>) -> bool {
         let Target { address, expected } = target;
-        let added = self.dialler.add_target(now, address, expected, DialPurpose::Persistent);
+        let added = self.dialler.add_ordered(now, Target { address, expected });
         self.reassign_slots();
         self.look_for_peers(now, out);
         added

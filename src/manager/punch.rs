@@ -8,10 +8,8 @@
 //! Not provided: secrecy of whom we dial otherwise: peers and nodes close to its id are asked for
 //! the record of a node that has none here.
 
-use rand::seq::SliceRandom;
-
 use super::{
-    Action, LinkKind, Manager, Phase, RECORDS_MAX,
+    Action, LinkKind, Manager, Phase,
     config::WAYS_MAX,
     dialler::{Attempt, DialPurpose},
 };
@@ -40,27 +38,31 @@ impl Manager {
             return self.punch_to(now, peer, out);
         }
         out.push(Action::SeekRecord { peer });
-        let full = self.peers.iter().filter(|peer| !peer.view.blocks_only);
-        let mut asked: Vec<NodeId> = full.map(|peer| peer.view.peer).collect();
-        asked.shuffle(&mut self.rng);
-        let count = u8::try_from(RECORDS_MAX).unwrap_or(u8::MAX);
-        let asked = asked.into_iter().take(ASKED_FOR_A_RECORD);
-        out.extend(asked.map(|peer| Action::RequestPeers { peer, count }));
+        self.ask_random(ASKED_FOR_A_RECORD, out);
     }
 
     /// Has a hole punched to a node, if it is being dialled for everything and its record says that
     /// it is behind a NAT.
     pub(super) fn punch_to(&mut self, now: Time, peer: NodeId, out: &mut Vec<Action>) {
-        let able = self.book.record(&peer).map(|known| known.record().capabilities);
-        let hidden = able.is_some_and(|able| able.contains(Capabilities::BEHIND_NAT));
-        if !self.config.hole_punching || !hidden {
-            return;
-        }
         let wanted = self.attempts_at(&peer).find(|a| a.purpose.link() == LinkKind::Full);
-        if let Some(attempt) = wanted.cloned() {
+        if let Some(attempt) = wanted.filter(|_| self.may_punch(&peer)).cloned() {
             self.dialler.on_punch(now, peer, &attempt);
             out.push(Action::Punch { peer });
         }
+    }
+
+    /// Has a hole punched to a node without dialling it, if its record says that it is behind a NAT.
+    pub(super) fn punch_hidden(&self, peer: &NodeId, out: &mut Vec<Action>) {
+        if self.may_punch(peer) {
+            out.push(Action::Punch { peer: *peer });
+        }
+    }
+
+    /// Whether holes are punched, and one to this node may be of use.
+    fn may_punch(&self, peer: &NodeId) -> bool {
+        let able = self.book.record(peer).map(|known| known.record().capabilities);
+        self.config.hole_punching
+            && able.is_some_and(|able| able.contains(Capabilities::BEHIND_NAT))
     }
 
     fn attempts_at(&self, peer: &NodeId) -> impl Iterator<Item = &Attempt> {

@@ -1,7 +1,7 @@
 //! Looking for peers: whom to dial now.
 
 use super::{
-    Action, LinkKind, Manager, Phase,
+    Action, LinkKind, Manager, NameId, Phase,
     dialler::{Attempt, DialPurpose, Place, backoff, jittered},
 };
 use crate::{
@@ -16,26 +16,29 @@ use crate::{
 const LOOK_INTERVAL: Millis = 1_000;
 
 impl Manager {
-    /// The name of a bootstrap node has been looked up: as if it had been given at the start.
-    pub fn on_bootstrap_resolved(
+    /// A name of the configuration has been looked up: it leads there, as if that had been given at
+    /// the start. False if there are too many targets.
+    pub fn on_name_resolved(
         &mut self,
         now: Time,
         target: super::Target,
+        (name, persistent): (NameId, bool),
         out: &mut Vec<Action>,
-    ) {
-        self.dialler.add_configured(now, target, DialPurpose::Bootstrap);
+    ) -> bool {
+        let why = if persistent { DialPurpose::Persistent } else { DialPurpose::Bootstrap };
+        let added = self.dialler.add_configured(now, target, (why, Some(name)));
+        self.reassign_slots();
         self.look_for_peers(now, out);
+        added
     }
 
     /// A name of the configuration leads to this address no longer: it is forgotten, unless its node is
-    /// connected or wanted for another reason. Whether it was.
-    pub fn on_name_moved(&mut self, address: &Address) -> bool {
+    /// connected there. Whether it is still dialled for that name.
+    pub fn on_name_moved(&mut self, address: &Address, name: NameId) -> bool {
         let peers = &self.peers;
-        let forgotten = self.dialler.forget_moved(address, |peer| peers.contains(peer));
-        if forgotten {
-            self.reassign_slots();
-        }
-        forgotten
+        let stays = self.dialler.forget_moved(address, name, |peer| peers.contains(peer));
+        self.reassign_slots();
+        stays
     }
 
     /// DNS or the local network has named a place: it is dialled while there are too few peers, as a
@@ -46,19 +49,6 @@ impl Manager {
             return;
         }
         self.dialler.add_found(now, target);
-        self.look_for_peers(now, out);
-    }
-
-    /// The name of a persistent peer of the configuration has been looked up: as if it had been
-    /// given at the start.
-    pub fn on_persistent_resolved(
-        &mut self,
-        now: Time,
-        target: super::Target,
-        out: &mut Vec<Action>,
-    ) {
-        self.dialler.add_configured(now, target, DialPurpose::Persistent);
-        self.reassign_slots();
         self.look_for_peers(now, out);
     }
 
@@ -128,7 +118,7 @@ impl Manager {
         for index in 0..self.dialler.targets.len() {
             let Some(target) = self.dialler.targets.get(index) else { break };
             let known = target.expected.or(target.met);
-            if target.purpose != purpose
+            if target.purpose() != purpose
                 || known.is_some_and(|peer| self.peers.contains(&peer))
                 || self.book.is_own(&target.address)
             {

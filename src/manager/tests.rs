@@ -8,6 +8,7 @@ mod eclipse;
 mod exchange;
 mod places;
 mod punch;
+mod retiring;
 mod simulation;
 mod stories;
 mod twins;

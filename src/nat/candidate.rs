@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Mapping, NatTraversal};
-use crate::address::{Address, TransportKind};
+use crate::{
+    address::{Address, TransportKind},
+    record::ADDRESSES_MAX,
+};
 
 /// What made an address known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,13 @@ impl Told {
             family().next().is_none() || family().any(|own| own.origin.is_certain())
         };
         let behind_nat = usable.is_empty() || !is_placed(true) || !is_placed(false);
-        Told { addresses: candidates.iter().map(|own| own.address).collect(), behind_nat }
+        // The ways through relays come last, and are the only ones when they are told: a record has
+        // room for so many addresses.
+        let all = candidates.iter().map(|own| own.address);
+        let circuits: Vec<Address> = all.clone().filter(Address::is_circuit).collect();
+        let room = ADDRESSES_MAX.saturating_sub(circuits.len());
+        let direct = all.filter(|address| !address.is_circuit()).take(room);
+        Told { addresses: direct.chain(circuits).collect(), behind_nat }
     }
 }
 

@@ -101,7 +101,9 @@ impl NatTraversal {
     }
 
     fn believed_ips(&self, candidates: &[Candidate]) -> BTreeSet<IpAddr> {
-        let told = candidates.iter().map(|candidate| candidate.address.ip());
+        // Through a relay the IP is the relay's.
+        let told = candidates.iter().map(|candidate| candidate.address);
+        let told = told.filter(|address| !address.is_circuit()).map(|address| address.ip());
         let said = [true, false]
             .into_iter()
             .flat_map(|is_v4| self.witnesses.ip(is_v4).into_iter().chain(self.stun_ip(is_v4)));

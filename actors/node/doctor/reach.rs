@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use peerstage_core::{
     address::{Address, TransportKind},
     config::{Config, StunServer},
-    nat::{TransactionId, Verdict, binding_request, read_answer},
+    nat::{Mapping, TransactionId, Verdict, binding_request, read_answer},
     time::Time,
 };
 use tokio::net::{TcpStream, UdpSocket};
@@ -31,7 +31,10 @@ pub(super) async fn address_and_nat(patient: &Patient<'_>) -> Vec<Finding> {
             true => Finding::warning(address, "none is known yet", FORWARD),
             false => Finding::good(address, all.join(", ")),
         };
-        return vec![found, Finding::good(kind, format!("mapping: {}", status.reach.nat))];
+        let mapping = format!("mapping: {}", status.reach.nat);
+        let unknown = status.reach.nat == Mapping::Unknown.name();
+        let nat = if unknown { Finding::skipped } else { Finding::good };
+        return vec![found, nat(kind, mapping)];
     }
     let servers = &patient.config.nat.stun_servers;
     if servers.is_empty() {

@@ -3,7 +3,8 @@
 //! `make soak` runs it for `SOAK_MINUTES` (30). Seven nodes on loopback, four of them validators,
 //! send blocks, transactions, votes, requests and messages to one another; one node comes and goes
 //! and connections are cut. What is allocated, resident memory, descriptors and metric series are
-//! sampled; after the warm-up none may grow. Prints a table; exit code 1 if something grew.
+//! sampled; after the warm-up none may grow, but for series of rare reasons and kinds, which are
+//! listed. Prints a table; exit code 1 if something grew.
 //!
 //! It runs with `MALLOC_ARENA_MAX` as the service and the image do ([ADR 0017]): with as many
 //! arenas as glibc likes, what it shows are threads that come and go, not what nodes keep.

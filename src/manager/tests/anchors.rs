@@ -22,13 +22,22 @@ pub(super) fn kinds(actions: &[Action]) -> Vec<(DialId, LinkKind, Address)> {
 
 /// A node that has heard of some others, and answers every dial for as long as it takes.
 pub(super) fn settled(config: ManagerConfig) -> (Story, Vec<Action>) {
+    settled_among(config, 60, |n| verified(n, &[far(n)]).signed().clone())
+}
+
+/// The same for so many seconds, and others of these records.
+pub(super) fn settled_among(
+    config: ManagerConfig,
+    seconds: u64,
+    record: impl Fn(u64) -> SignedRecord,
+) -> (Story, Vec<Action>) {
     let mut story = Story::new(config);
     story.comes(100, far(100));
-    let records: Vec<_> = (1..=20).map(|n| verified(n, &[far(n)]).signed().clone()).collect();
+    let records: Vec<_> = (1..=20).map(record).collect();
     story.does(|m, now, out| m.on_records(now, &node(100), records, out));
     let mut all = std::mem::take(&mut story.out);
     let mut dialled = std::collections::VecDeque::from(kinds(&all));
-    for _ in 0..60 {
+    for _ in 0..seconds {
         while let Some((attempt, link, there)) = dialled.pop_front() {
             answer(&mut story, attempt, link, there);
             dialled.extend(kinds(&story.out));

@@ -231,3 +231,44 @@ fn a_named_way_through_a_relay_does_not_wait_for_a_direct_one() {
     let direct = story.comes(1, far(1));
     assert!(story.out.contains(&Action::Retire { session }), "{direct:?}: {:?}", story.out);
 }
+
+/// A relay that the operator has named with a node behind it, and that is full, is left alone for a
+/// while like anybody.
+#[test]
+fn a_full_relay_is_not_dialled_every_second() {
+    let mut story = quiet();
+    let target = Target { address: through(9), expected: Some(node(1)) };
+    assert!(story.does(|m, now, out| m.connect(now, target, out)));
+    let mut orders = std::mem::take(&mut story.out);
+    let mut dialled = 0;
+    for _ in 0..60 {
+        for (attempt, at) in dials(&orders) {
+            assert_eq!(at, far(9), "the relay first");
+            dialled += 1;
+            let session = story.session();
+            let relay = Story::established(9, at, Direction::Outbound(attempt));
+            story.does(|m, now, out| m.on_established(now, session, relay, out));
+            let full = Closure::remote(CloseReason::TooManyPeers, 60_000);
+            story.does(|m, now, out| m.on_closed(now, session, full, out));
+        }
+        orders = [std::mem::take(&mut story.out), story.pass(1_000)].concat();
+    }
+    assert!((1..=3).contains(&dialled), "{dialled} times in a minute");
+}
+
+/// Whoever comes through relays and says that it is where nobody answers holds few places for dials.
+#[test]
+fn two_upgrades_are_tried_at_once() {
+    let mut story = quiet();
+    for (n, relay) in [(1, 20), (2, 20), (3, 21), (4, 21)] {
+        comes_through(&mut story, n, relay);
+        assert!(story.has(n));
+    }
+    let mut most = 0;
+    let mut tried = std::collections::BTreeSet::new();
+    for _ in 0..120 {
+        tried.extend(dials(&story.pass(1_000)).into_iter().map(|(_, at)| at));
+        most = most.max(story.manager.status().dialling);
+    }
+    assert_eq!((most, tried.len()), (2, 4), "and everybody has its turn: {tried:?}");
+}

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::{
-    anchors::{answer, kinds},
+    anchors::{kinds, settled_among},
     stories::{Story, dials, far, node, verified},
 };
 use crate::{
@@ -12,7 +12,6 @@ use crate::{
     },
     time::Millis,
 };
-use std::collections::VecDeque;
 
 /// The record of a node behind a NAT, signed so many ms after the first.
 fn hidden(number: u64, later: Millis) -> SignedRecord {
@@ -83,21 +82,7 @@ impl Story {
 /// are not asked for records of those either.
 #[test]
 fn no_hole_is_punched_to_those_that_we_only_hear_blocks_from() {
-    let mut story = Story::new(ManagerConfig::default());
-    story.comes(100, far(100));
-    story.is_told(100, (1..=20).map(|n| hidden(n, 0)).collect());
-    let mut all = std::mem::take(&mut story.out);
-    let mut dialled = VecDeque::from(kinds(&all));
-    for _ in 0..600 {
-        while let Some((attempt, link, there)) = dialled.pop_front() {
-            answer(&mut story, attempt, link, there);
-            dialled.extend(kinds(&story.out));
-            all.append(&mut story.out);
-        }
-        let orders = story.pass(1_000);
-        dialled.extend(kinds(&orders));
-        all.extend(orders);
-    }
+    let (_, all) = settled_among(ManagerConfig::default(), 600, |n| hidden(n, 0));
     let of = |wanted: LinkKind| {
         let dials = kinds(&all).into_iter().filter(|(_, link, _)| *link == wanted);
         let number = |at: Address| (1..=20).find(|n| far(*n) == at).unwrap();
@@ -382,4 +367,24 @@ fn a_relayed_peer_becomes_a_punched_one() {
     assert!(story.out.contains(&Action::Retire { session: relayed }), "{:?}", story.out);
     let view = story.manager.peer(&node(1)).unwrap();
     assert!(view.punched && view.address == at && !view.chosen);
+}
+
+/// A relayed peer that tells no address but its relays' may tell more to whoever punches.
+#[test]
+fn a_relayed_peer_without_an_address_is_punched() {
+    let mut story = super::circuits::quiet();
+    super::circuits::relay_comes(&mut story, 9);
+    let through = super::circuits::through(9);
+    let mut record = record_of(&keypair(1), &[through], crate::record::tests::NOW);
+    record.capabilities = record.capabilities.with(Capabilities::BEHIND_NAT);
+    let record = record.sign(&keypair(1), &NET).unwrap();
+    let record = record.verify(&NET, crate::record::tests::NOW).unwrap();
+    story.comes_as(Established {
+        record: Some(record),
+        ..Story::established(1, through, Direction::Inbound)
+    });
+    let orders = story.pass(2_000);
+    assert_eq!((punched(&orders), dials(&orders)), (vec![node(1)], vec![]));
+    story.opens(1, 5_000);
+    assert_eq!(story.dials().iter().map(|(_, at)| *at).collect::<Vec<_>>(), [hole(5_000)]);
 }

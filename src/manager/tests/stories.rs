@@ -197,7 +197,7 @@ fn a_disconnected_peer_is_left_alone_for_a_while() {
 fn a_disconnected_peer_of_the_configuration_comes_back_after_the_pause() {
     let mut story = Story::new(ManagerConfig::default());
     let named = target(far(1));
-    story.does(|m, now, out| m.on_persistent_resolved(now, named, out));
+    assert!(story.does(|m, now, out| m.on_name_resolved(now, named, (NameId(0), true), out)));
     let [(mut attempt, _)] = story.dials()[..] else { panic!("one dial") };
     for _ in 0..2 {
         let session = story.session();

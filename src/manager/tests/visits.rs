@@ -1,6 +1,6 @@
 //! Visits, and places that DNS or the local network named.
 
-use super::super::*;
+use super::super::{dialler::DialPurpose, *};
 use super::circuits;
 use super::stories::{Story, address, dials, far, node, verified};
 
@@ -272,31 +272,78 @@ fn found_places_leave_room_for_what_the_operator_names() {
     assert!(kept.is_some_and(|target| !target.is_found() && target.expected.is_none()));
 }
 
+const NAME: NameId = NameId(0);
+const OTHER_NAME: NameId = NameId(1);
+
+fn target(n: u64) -> Target {
+    Target { address: far(n), expected: None }
+}
+
+impl Story {
+    fn resolves(&mut self, n: u64, name: NameId, persistent: bool) -> bool {
+        self.does(|m, now, out| m.on_name_resolved(now, target(n), (name, persistent), out))
+    }
+
+    fn moves(&mut self, n: u64, name: NameId) -> bool {
+        self.does(|m, _, _| m.on_name_moved(&far(n), name))
+    }
+
+    fn purpose(&self, n: u64) -> Option<DialPurpose> {
+        let targets = &self.manager.dialler.targets;
+        targets.iter().find(|target| target.address == far(n)).map(|target| target.purpose())
+    }
+}
+
 /// A name that leads elsewhere takes its old place along, but for a node that is connected there. Told
 /// again where it leads, nothing is dialled any sooner.
 #[test]
 fn a_name_that_moves_leaves_its_old_place() {
     let mut story = quiet();
-    let target = |n: u64| Target { address: far(n), expected: None };
-    story.does(|m, now, out| m.on_persistent_resolved(now, target(1), out));
+    story.resolves(1, NAME, true);
     let [(first, _)] = story.dials()[..] else { panic!("{:?}", story.out) };
     story.does(|m, now, out| m.on_dial_failed(now, first, DialFailure::Timeout, out));
     let before = story.manager.dialler.targets[0].clone();
-    story.does(|m, now, out| m.on_persistent_resolved(now, target(1), out));
+    assert!(story.resolves(1, NAME, true) && story.dials().is_empty());
     let after = story.manager.dialler.targets[0].clone();
     assert_eq!((after.next, after.failures), (before.next, before.failures));
-    assert!(story.dials().is_empty());
-    story.does(|m, now, out| m.on_persistent_resolved(now, target(2), out));
+    story.resolves(2, NAME, true);
     let [(second, at)] = story.dials()[..] else { panic!("{:?}", story.out) };
     assert_eq!(at, far(2));
     let session = story.session();
     let met = Story::established(2, far(2), Direction::Outbound(second));
     story.does(|m, now, out| m.on_established(now, session, met, out));
-    for (n, forgotten) in [(1, true), (1, false), (2, false)] {
-        assert_eq!(story.does(|m, _, _| m.on_name_moved(&far(n))), forgotten, "{n}");
+    for (n, stays) in [(1, false), (1, false), (2, true)] {
+        assert_eq!(story.moves(n, NAME), stays, "{n}");
     }
     let orders = story.pass(10 * 60 * 1_000);
     assert!(dials(&orders).is_empty(), "nobody looks there any more: {orders:?}");
-    story.does(|m, now, out| m.connect(now, target(3), out));
-    assert!(!story.does(|m, _, _| m.on_name_moved(&far(3))), "the operator named it as well");
+}
+
+/// What else names a place keeps it when a name moves away, and what a name is for takes nothing from
+/// what the operator has ordered.
+#[test]
+fn a_place_is_what_all_that_name_it_say() {
+    use DialPurpose::{Bootstrap, Persistent};
+    let mut story = quiet();
+    story.does(|m, now, out| m.on_start(now, &[target(1)], &[], out));
+    story.resolves(1, NAME, false);
+    assert!(!story.moves(1, NAME));
+    assert_eq!(story.purpose(1), Some(Bootstrap), "the configuration has its address too");
+
+    story.resolves(2, NAME, false);
+    story.resolves(2, OTHER_NAME, true);
+    assert_eq!(story.purpose(2), Some(Persistent), "a peer, whichever is looked up last");
+    story.resolves(2, NAME, false);
+    assert_eq!(story.purpose(2), Some(Persistent));
+    story.moves(2, OTHER_NAME);
+    assert_eq!(story.purpose(2), Some(Bootstrap), "the other name still leads there");
+    story.moves(2, NAME);
+    assert_eq!(story.purpose(2), None);
+
+    story.resolves(3, NAME, false);
+    assert!(story.does(|m, now, out| m.connect(now, target(3), out)));
+    story.resolves(3, NAME, false);
+    assert_eq!(story.purpose(3), Some(Persistent), "until it is disconnected");
+    story.moves(3, NAME);
+    assert_eq!(story.purpose(3), Some(Persistent));
 }

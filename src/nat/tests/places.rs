@@ -102,3 +102,22 @@ fn a_record_says_whether_a_nat_is_in_front() {
     assert_ne!(of(&[(v4, Origin::Peers)]), of(&[(v4, Origin::Mapped)]));
     assert_eq!(of(&[(v4, Origin::Interface)]), of(&[(v4, Origin::Mapped)]));
 }
+
+/// A way through a relay has the relay's IP, which is not ours: nobody is let off or taken for a
+/// neighbour by it. And where a machine has many addresses they leave room for it.
+#[test]
+fn the_ip_of_a_relay_is_not_ours() {
+    let circuit = quic("77.7.7.7:443").through().unwrap();
+    let relayed = Candidate { address: circuit, origin: Origin::Relayed };
+    let mut node = Node::with(config(5), &["192.168.1.7"]);
+    node.machine.announced = vec![relayed];
+    assert!(!node.machine.is_own(&circuit.ip()));
+    assert!(!node.machine.own(&[relayed]).believed.contains(&circuit.ip()));
+    let own = (0..10).map(|n| Candidate {
+        address: quic(&format!("[2a01:4:4:4::{n}]:30400")),
+        origin: Origin::Interface,
+    });
+    let told = Told::of(&own.chain([relayed]).collect::<Vec<_>>(), Address::is_routable);
+    assert_eq!(told.addresses.len(), crate::record::ADDRESSES_MAX);
+    assert_eq!(told.addresses.last(), Some(&circuit));
+}
