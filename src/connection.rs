@@ -22,7 +22,7 @@ use crate::{
     lanes::plain,
     messages::{
         Disconnect, DiscoveryHeader, Hello, Ping, RequestHeader, ResponseHeader, RoutedHeader,
-        Topic, validator_proof_message,
+        Takes, Topic, validator_proof_message,
     },
     rate::{SLOWEST_BYTES_PER_SECOND, TokenBucket},
     reason::CloseReason,
@@ -282,6 +282,11 @@ impl Connection {
                 }
                 Ok(())
             }
+            Kind::Takes => {
+                let takes: Takes = body_of(&message)?;
+                out.push(Action::Takes(takes.bytes_per_second));
+                Ok(())
+            }
             Kind::Disconnect => {
                 let Disconnect { reason, retry_after_ms } = body_of(&message)?;
                 if reason == CloseReason::Upgraded.code() && self.greeted {
@@ -349,7 +354,7 @@ fn check_header(message: &Message) -> Result<(), End> {
         Kind::CircuitCredit => header.read::<CircuitCredit>().is_some(),
         Kind::CircuitClose => header.read::<CircuitClose>().is_some(),
         Kind::PeersRequest | Kind::Peers | Kind::Have | Kind::Want => header.is_empty(),
-        Kind::Hello | Kind::Ping | Kind::Pong | Kind::Disconnect => header.is_empty(),
+        Kind::Hello | Kind::Ping | Kind::Pong | Kind::Takes | Kind::Disconnect => header.is_empty(),
     };
     if well_formed { Ok(()) } else { Err(Violation::Malformed(message.kind).into()) }
 }

@@ -26,7 +26,7 @@ use crate::{
     messages::{
         Disconnect, DiscoveryHeader, GossipHeader, Hello, Inventory, MessageId, Outgoing, Peers,
         PeersRequest, Ping, RequestHeader, ResponseHeader, ResponseStatus, RoutedHeader, Signed,
-        Topic, ValidatorProof, validator_proof_message,
+        Takes, Topic, ValidatorProof, validator_proof_message,
     },
     record::SignedRecord,
     relay::{self, Inbound, PeerInfo, PeerSet, Relay, RelayConfig, Verdict},
@@ -160,6 +160,7 @@ fn decode_both(kind: Kind, header: &[u8], body: &Bytes) {
     match kind {
         Kind::Hello => one_spelling::<Hello>(body),
         Kind::Ping | Kind::Pong => one_spelling::<Ping>(body),
+        Kind::Takes => one_spelling::<Takes>(body),
         Kind::Disconnect => one_spelling::<Disconnect>(body),
         Kind::PeersRequest => one_spelling::<PeersRequest>(body),
         Kind::Peers => {
@@ -295,7 +296,7 @@ fn continue_or_end(
                 assert!(row.sender == Sender::Anyone || machine.validator().is_some());
             }
             Action::End(_) => *ended = true,
-            Action::Send(_) | Action::RoundTrip(_) | Action::LastWord => {}
+            Action::Send(_) | Action::RoundTrip(_) | Action::LastWord | Action::Takes(_) => {}
         }
     }
     assert_eq!(machine.deadline().is_none(), *ended);

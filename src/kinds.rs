@@ -23,6 +23,8 @@ pub enum Kind {
     Pong = 3,
     /// The last message of a connection: why it ends.
     Disconnect = 4,
+    /// From now on so many bytes a second are taken.
+    Takes = 5,
     /// Asks for node records.
     PeersRequest = 10,
     /// Signed node records.
@@ -202,11 +204,13 @@ const fn circuit(k: Kind, name: &'static str, body: usize, rate: u32, burst: u32
 
 /// The table. Rates are guesses with a margin of ten over the busiest public chain of each class
 /// (Bitcoin 7 transactions a second, Solana 4,000), to be replaced by measurements.
-pub const KINDS: [KindRow; 23] = [
+pub const KINDS: [KindRow; 24] = [
     neighbour(Kind::Hello, "hello", 8 * KIB, 1, 2),
     neighbour(Kind::Ping, "ping", 16, 2, 10),
     neighbour(Kind::Pong, "pong", 16, 2, 10),
     neighbour(Kind::Disconnect, "disconnect", 256, 1, 1),
+    // Shares are divided four times a second.
+    KindRow { overflow: Overflow::Coalesce, ..neighbour(Kind::Takes, "takes", 16, 5, 20) },
     KindRow {
         overflow: Overflow::Coalesce,
         ..neighbour(Kind::PeersRequest, "peers_request", 16, 1, 5)
@@ -337,25 +341,26 @@ impl Kind {
             Kind::Ping => 1,
             Kind::Pong => 2,
             Kind::Disconnect => 3,
-            Kind::PeersRequest => 4,
-            Kind::Peers => 5,
-            Kind::DiscoveryQuery => 6,
-            Kind::DiscoveryAnswer => 7,
-            Kind::Block => 8,
-            Kind::Transaction => 9,
-            Kind::Have => 10,
-            Kind::Want => 11,
-            Kind::Proposal => 12,
-            Kind::Vote => 13,
-            Kind::Request => 14,
-            Kind::Response => 15,
-            Kind::Routed => 16,
-            Kind::CircuitOpen => 17,
-            Kind::CircuitOpened => 18,
-            Kind::CircuitData => 19,
-            Kind::CircuitCredit => 20,
-            Kind::CircuitClose => 21,
-            Kind::Custom => 22,
+            Kind::Takes => 4,
+            Kind::PeersRequest => 5,
+            Kind::Peers => 6,
+            Kind::DiscoveryQuery => 7,
+            Kind::DiscoveryAnswer => 8,
+            Kind::Block => 9,
+            Kind::Transaction => 10,
+            Kind::Have => 11,
+            Kind::Want => 12,
+            Kind::Proposal => 13,
+            Kind::Vote => 14,
+            Kind::Request => 15,
+            Kind::Response => 16,
+            Kind::Routed => 17,
+            Kind::CircuitOpen => 18,
+            Kind::CircuitOpened => 19,
+            Kind::CircuitData => 20,
+            Kind::CircuitCredit => 21,
+            Kind::CircuitClose => 22,
+            Kind::Custom => 23,
         }
     }
 }
@@ -377,18 +382,6 @@ impl Lane {
             3 => Some(Lane::Transactions),
             4 => Some(Lane::Bulk),
             _ => None,
-        }
-    }
-}
-
-impl RelayMode {
-    /// The name in configuration and documents.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            RelayMode::Flood => "flood",
-            RelayMode::Selective => "selective",
-            RelayMode::ValidatorOnly => "validator-only",
         }
     }
 }

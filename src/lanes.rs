@@ -30,8 +30,8 @@ use crate::{
     frame::{FLAG_FIRST, FLAG_LAST, FRAME_HEADER, FRAME_PAYLOAD_MAX, MESSAGE_HEAD},
     header::{HEADER_MAX, Header},
     kinds::{KINDS, Kind, LANES, Lane, Overflow},
-    messages::{Outgoing, Pace},
-    rate::{ByteRate, SLOWEST_BYTES_PER_SECOND, TokenBucket},
+    messages::Outgoing,
+    rate::{ByteRate, TokenBucket},
     time::{Millis, Time},
 };
 
@@ -125,22 +125,6 @@ impl Lanes {
             left: [0; KINDS.len()],
             full: None,
         }
-    }
-
-    /// The receiver said how fast it takes messages. It can't choose to be sent less than
-    /// [`SLOWEST_BYTES_PER_SECOND`]: what waits for it costs us memory.
-    pub fn set_pace(&mut self, now: Time, pace: Pace) {
-        let bytes = Some(pace.bytes_per_second).filter(|bytes| *bytes > 0);
-        let bytes = bytes.map_or(0, |bytes| bytes.max(SLOWEST_BYTES_PER_SECOND));
-        self.buckets = buckets(now, pace.rate_factor);
-        let [taken, _] = &mut self.rates;
-        *taken = ByteRate::new(now, bytes);
-    }
-
-    /// Sends at most so many bytes a second, lane 0 apart; 0 is no limit.
-    pub fn set_upload_rate(&mut self, now: Time, bytes_per_second: u64) {
-        let [_, sent] = &mut self.rates;
-        *sent = ByteRate::new(now, bytes_per_second);
     }
 
     /// Holds all but lane 0 back until then: all peers together have had their share. How much

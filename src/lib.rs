@@ -37,4 +37,5 @@ pub mod relay;
 pub mod requests;
 pub mod scoring;
 pub mod sealed;
+pub mod shares;
 pub mod time;

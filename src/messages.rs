@@ -111,6 +111,13 @@ pub struct Ping {
     pub nonce: u64,
 }
 
+/// What the sender takes from now on; lane 0 and what keeps the connection never wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Takes {
+    /// Bytes a second, as [`Pace::bytes_per_second`]; 0 is no limit.
+    pub bytes_per_second: u64,
+}
+
 /// The last message of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disconnect {

@@ -89,6 +89,13 @@ impl ByteRate {
         ByteRate { per_second, balance: 0, filled: now }
     }
 
+    /// Another limit from now on; what was sent too much stays owed.
+    pub fn set_per_second(&mut self, now: Time, per_second: u64) {
+        let owed = self.balance_at(now).min(0);
+        (self.per_second, self.filled) = (per_second, self.filled.max(now));
+        self.balance = owed.max(self.least());
+    }
+
     /// How long until something may be sent, ms; 0 if now.
     #[must_use]
     pub fn wait(&self, now: Time) -> Millis {
@@ -103,10 +110,7 @@ impl ByteRate {
     pub fn spend(&mut self, now: Time, bytes: usize) {
         if self.per_second > 0 {
             let spent = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(1_000);
-            let debt_max =
-                self.per_second.saturating_mul(DEBT_MS).saturating_add(DEBT_BYTES * 1_000);
-            let least = i64::try_from(debt_max).map_or(i64::MIN, |debt| -debt);
-            self.balance = self.balance_at(now).saturating_sub(spent).max(least);
+            self.balance = self.balance_at(now).saturating_sub(spent).max(self.least());
             self.filled = self.filled.max(now);
         }
     }
@@ -133,6 +137,12 @@ impl ByteRate {
         self.per_second
     }
 
+    /// The most that is owed.
+    fn least(&self) -> i64 {
+        let debt_max = self.per_second.saturating_mul(DEBT_MS).saturating_add(DEBT_BYTES * 1_000);
+        i64::try_from(debt_max).map_or(i64::MIN, |debt| -debt)
+    }
+
     /// Bytes a second are thousandths of a byte a millisecond.
     fn balance_at(&self, now: Time) -> i64 {
         let gained = now.since(self.filled).saturating_mul(self.per_second);
@@ -145,6 +155,20 @@ impl ByteRate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What was sent too much is still waited for, and no longer than a second and two records of it.
+    #[test]
+    fn another_limit_forgives_nothing_and_asks_for_little() {
+        let mut rate = ByteRate::new(Time(0), 1_000_000);
+        rate.spend(Time(0), 500_000);
+        assert_eq!(rate.wait(Time(0)), 500);
+        rate.set_per_second(Time(100), 2_000_000);
+        assert_eq!(rate.wait(Time(100)), 200);
+        rate.set_per_second(Time(100), 1_000);
+        assert_eq!(rate.wait(Time(100)), DEBT_MS + DEBT_BYTES);
+        rate.set_per_second(Time(100), 0);
+        assert_eq!(rate.wait(Time(100)), 0);
+    }
 
     #[test]
     fn a_burst_passes_and_then_the_rate_applies() {

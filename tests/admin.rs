@@ -13,6 +13,7 @@ use std::{
     os::unix::net::UnixStream,
 };
 
+use peerstage::core::kinds::KINDS;
 use process::{Node, Reply, get, raw_tcp};
 
 /// A node with admin TCP, its address and its token.
@@ -156,7 +157,7 @@ fn every_route_answers_and_errors_say_what_to_do() {
     let node = Node::start(&[]);
     assert_eq!(node.get("/v1/status").json()["node"], node.id().as_str());
     assert_eq!(node.get("/v1/peers").json(), serde_json::json!([]));
-    assert_eq!(node.get("/v1/kinds").json().as_array().unwrap().len(), 23);
+    assert_eq!(node.get("/v1/kinds").json().as_array().unwrap().len(), KINDS.len());
     let stranger = "ab".repeat(32);
     let ban = format!("{{\"peer\":\"{stranger}\",\"reason\":\"test\",\"duration\":\"1h\"}}");
     assert_eq!(node.post("/v1/bans", &ban).json()["peer"], stranger.as_str());

@@ -15,6 +15,7 @@ use peerstage_core::{
     relay::{EagerConfig, GossipConfig, PendingConfig, RelayConfig, RoutedConfig},
     requests::RequestConfig,
     scoring::{ScoringConfig, Thresholds, TrustConfig, Weights},
+    shares::Shares,
 };
 
 fn count(number: u32) -> usize {
@@ -208,19 +209,15 @@ pub(super) fn circuits(config: &Config) -> CircuitsConfig {
     }
 }
 
-/// A peer is told to send this part of the limit less than is read. Votes and pings come on top of a
-/// sender's pace, and a backlog that is read as slowly as it is fed would never go away: every vote
-/// would wait behind it. Little enough that a limit is still used within 5 %.
-const PACE_HEADROOM_PART: u64 = 64;
-
-/// What we tell each peer that we take from it: a little less than what we take from one, or all.
+/// What we tell each peer at first that we take from it.
 pub(super) fn pace(config: &Config) -> Pace {
     let limits = &config.limits;
-    let bytes = [limits.max_download_rate, limits.max_download_rate_per_peer];
-    let least = bytes.map(|size| size.0).into_iter().filter(|rate| *rate > 0).min().unwrap_or(0);
     Pace {
         rate_factor: u16::try_from(limits.rate_factor).unwrap_or(u16::MAX),
-        bytes_per_second: least.saturating_sub(least / PACE_HEADROOM_PART),
+        bytes_per_second: Shares::first(
+            limits.max_download_rate.0,
+            limits.max_download_rate_per_peer.0,
+        ),
         blocks_only: false,
     }
 }

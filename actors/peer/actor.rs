@@ -8,7 +8,8 @@ use peerstage_core::{
 };
 
 use super::{
-    Arrival, Peer, PeerOrder, Phase, id_of, reader::Arrived, retire::Retire, writer::WriterNews,
+    Arrival, Peer, PeerOrder, Phase, id_of, limits::Share, reader::Arrived, retire::Retire,
+    writer::WriterNews,
 };
 use crate::{
     clock::Clock,
@@ -49,11 +50,14 @@ impl Shell for Peer {
         // Messages that are paced wake the writer when their time has come.
         let writer = earliest(self.paced, socket);
         let queues = earliest(queues, self.retire.as_ref().map(Retire::deadline));
+        let share = self.share.as_ref().filter(|_| self.shares()).and_then(Share::deadline);
+        let queues = earliest(queues, share);
         earliest(earliest(self.connection.deadline(), writer), queues)
     }
 
     fn on_deadline(&mut self, now: Time, out: &mut Vec<Action>) {
         self.connection.on_deadline(now, out);
+        self.tell_share(now);
         self.outbox.wake();
     }
 
@@ -67,6 +71,7 @@ impl Shell for Peer {
                 let id = id_of(&message);
                 self.arrived.push(Arrival { message, id });
             }
+            Action::Takes(bytes) => self.outbox.set_taken(self.clock.now(), bytes),
             Action::LastWord => self.heard_last_word(ctx),
             Action::RoundTrip(ms) => {
                 self.outbox.counters().set_round_trip(ms);

@@ -148,14 +148,23 @@ impl LaneReader {
             }
         }
         ready!(self.budget.poll_room(cx));
-        if let Some(limit) = &mut self.limit {
-            ready!(limit.poll_ready(cx));
-        }
         if self.turn >= TURN {
             self.turn = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        // Last: whoever is let read and doesn't has lost its turn among all peers.
+        if let Some(limit) = &mut self.limit {
+            ready!(limit.poll_ready(cx));
+        }
+        let arrived = self.poll_lanes(cx);
+        if arrived.is_pending() {
+            self.limit.iter().for_each(ReadLimit::found_nothing);
+        }
+        arrived
+    }
+
+    fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Arrived> {
         if self.control_over && self.over == OTHERS.len() {
             return Poll::Ready(Arrived::Lost(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -257,7 +266,8 @@ impl LaneReader {
         }
         self.turn = self.turn.saturating_add(read);
         if let Some(limit) = &mut self.limit {
-            limit.read(read);
+            // One lane says nothing of what waits on the others.
+            limit.read(read, read);
         }
         plain.read = read;
         plain.pending = self.tails.iter().any(|tail| tail.filled > 0);

@@ -4,13 +4,14 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use peerstage_core::{
     frame::RECORD_MAX,
     manager::SessionId,
     rate::ByteRate,
+    shares::Shares,
     time::{Millis, Time},
 };
 use tokio::time::Sleep;
@@ -32,9 +33,10 @@ impl ByteLimits {
     /// one.
     #[must_use]
     pub fn new(now: Time, upload: [u64; 2], download: [u64; 2]) -> Self {
-        let shared = |rate: u64| Arc::new(Mutex::new(Shared::new(now, rate)));
         let ([upload, upload_per_peer], [download, download_per_peer]) = (upload, download);
-        let (upload, download) = (shared(upload), shared(download));
+        let shares = (download > 0).then(|| Shares::new(now, download, download_per_peer));
+        let shared = |rate, shares| Arc::new(Mutex::new(Shared::new(now, rate, shares)));
+        let (upload, download) = (shared(upload, None), shared(download, shares));
         ByteLimits { upload, download, upload_per_peer, download_per_peer }
     }
 
@@ -65,6 +67,12 @@ impl ByteLimits {
         let all = Arc::clone(&self.download);
         self.reads_slowly().then(|| ReadLimit { own, all, session, clock, pause: None })
     }
+
+    /// The share of one connection in what is received from all; `None` without such a limit.
+    pub(super) fn share(&self, session: SessionId) -> Option<Share> {
+        lock(&self.download).shares.as_mut()?.on_begun(session);
+        Some(Share { all: Arc::clone(&self.download), session })
+    }
 }
 
 /// Whoever is late by this much has lost its turn, ms: it has nothing to send any more.
@@ -76,21 +84,25 @@ const LATE_MS: Millis = 20;
 struct Shared {
     rate: ByteRate,
     turns: VecDeque<Turn>,
+    /// Who may send how much of it, where others send.
+    shares: Option<Shares>,
 }
 
 #[derive(Debug)]
 struct Turn {
     session: SessionId,
     due: Time,
+    /// Whom to wake when it is its turn sooner.
+    waker: Option<Waker>,
 }
 
 impl Shared {
-    fn new(now: Time, per_second: u64) -> Self {
-        Shared { rate: ByteRate::new(now, per_second), turns: VecDeque::new() }
+    fn new(now: Time, per_second: u64, shares: Option<Shares>) -> Self {
+        Shared { rate: ByteRate::new(now, per_second), turns: VecDeque::new(), shares }
     }
 
     /// How long a connection has to wait, ms; 0 if it is its turn. Asking puts it in the queue.
-    fn wait(&mut self, now: Time, session: SessionId) -> Millis {
+    fn wait(&mut self, now: Time, session: SessionId, waker: Option<&Waker>) -> Millis {
         if self.rate.per_second() == 0 {
             return 0;
         }
@@ -106,17 +118,24 @@ impl Shared {
         }
         let others = ahead.saturating_mul(self.rate.at_once().min(RECORD_MAX));
         let wait = wait.saturating_add(self.rate.takes(others)).max(1);
-        let due = now.plus(wait);
+        let turn = Turn { session, due: now.plus(wait), waker: waker.cloned() };
         match self.turns.get_mut(ahead) {
-            Some(turn) => turn.due = due,
-            None => self.turns.push_back(Turn { session, due }),
+            Some(known) => *known = turn,
+            None => self.turns.push_back(turn),
         }
         wait
+    }
+
+    /// Somebody had its turn, and may have needed less than was expected of it.
+    fn pass_on(&self) {
+        let next = self.turns.front().and_then(|turn| turn.waker.as_ref());
+        next.into_iter().for_each(Waker::wake_by_ref);
     }
 
     /// A connection is gone.
     fn forget(&mut self, session: SessionId) {
         self.turns.retain(|turn| turn.session != session);
+        self.pass_on();
     }
 }
 
@@ -129,7 +148,7 @@ pub(super) struct WriteLimit {
 impl WriteLimit {
     /// Until when this connection holds back what may be held back.
     pub(super) fn held_until(&self, now: Time) -> Time {
-        now.plus(lock(&self.shared).wait(now, self.session))
+        now.plus(lock(&self.shared).wait(now, self.session, None))
     }
 
     /// The most that goes into one record, bytes.
@@ -162,20 +181,19 @@ impl ReadLimit {
     /// Ready when more may be read.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                self.pause = None;
-            }
             let now = self.clock.now();
             let wait = match self.own.wait(now) {
-                0 => lock(&self.all).wait(now, self.session),
+                0 => lock(&self.all).wait(now, self.session, Some(cx.waker())),
                 wait => wait,
             };
             if wait == 0 {
                 return Poll::Ready(());
             }
             let until = self.clock.instant(now.plus(wait));
-            self.pause = Some(Box::pin(tokio::time::sleep_until(until)));
+            let sleep = || Box::pin(tokio::time::sleep_until(until));
+            let pause = self.pause.get_or_insert_with(sleep);
+            pause.as_mut().reset(until);
+            ready!(pause.as_mut().poll(cx));
         }
     }
 
@@ -184,17 +202,67 @@ impl ReadLimit {
         self.own.at_once().min(lock(&self.all).rate.at_once())
     }
 
-    /// So many bytes were read.
-    pub(super) fn read(&mut self, bytes: usize) {
+    /// So many bytes were read, of at most so many.
+    pub(super) fn read(&mut self, bytes: usize, at_most: usize) {
         let now = self.clock.now();
         self.own.spend(now, bytes);
-        lock(&self.all).rate.spend(now, bytes);
+        let mut all = lock(&self.all);
+        all.rate.spend(now, bytes);
+        if let Some(shares) = &mut all.shares {
+            shares.on_read(now, self.session, bytes);
+            if bytes < at_most {
+                shares.on_dry(self.session);
+            }
+        }
+        all.pass_on();
+    }
+
+    /// It was its turn, and there was nothing to read.
+    pub(super) fn found_nothing(&self) {
+        let mut all = lock(&self.all);
+        if let Some(shares) = &mut all.shares {
+            shares.on_dry(self.session);
+        }
+        all.pass_on();
     }
 }
 
 impl Drop for ReadLimit {
     fn drop(&mut self) {
         lock(&self.all).forget(self.session);
+    }
+}
+
+/// What one peer is told to send of what is received from all.
+pub(super) struct Share {
+    all: Arc<Mutex<Shared>>,
+    session: SessionId,
+}
+
+impl Share {
+    /// When [`Share::told`] may have news.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        lock(&self.all).shares.as_ref()?.deadline(self.session)
+    }
+
+    /// What the peer is to be told now, bytes a second, if that is news.
+    pub(super) fn told(&self, now: Time) -> Option<u64> {
+        lock(&self.all).shares.as_mut()?.told(now, self.session)
+    }
+
+    /// It could not be told that.
+    pub(super) fn note_unheard(&self) {
+        if let Some(shares) = &mut lock(&self.all).shares {
+            shares.on_unheard(self.session);
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Some(shares) = &mut lock(&self.all).shares {
+            shares.on_ended(self.session);
+        }
     }
 }
 

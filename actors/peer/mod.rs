@@ -32,9 +32,9 @@ use peerstage_core::{
     frame::{self, FrameError},
     identity::NodeId,
     kinds::Kind,
-    lanes::plain,
+    lanes::{Pushed, plain},
     manager::SessionId,
-    messages::{Disconnect, Hello, MessageId, Topic},
+    messages::{Disconnect, Hello, MessageId, Takes, Topic},
     reason::{CloseReason, Closure},
     record::{SignedRecord, VerifiedRecord},
     relay::DIRECT_HOPS,
@@ -46,6 +46,7 @@ pub use directory::Directory;
 use lane_reader::{Heard, LaneReader};
 use lane_writer::LaneWriter;
 pub use limits::ByteLimits;
+use limits::Share;
 pub use link::{
     Arrival, Arrivals, FromPeer, Greeting, PeerLinks, PeerTiming, PeerUp, SessionEnd, SessionEvent,
     SessionGuard,
@@ -140,6 +141,7 @@ pub struct Peer {
     timer: Timer,
     /// When the writer is to look again at what is paced.
     paced: Option<Time>,
+    share: Option<Share>,
     clock: Clock,
 }
 
@@ -207,6 +209,7 @@ impl Peer {
                 first_actions,
                 timer: Timer::default(),
                 paced: None,
+                share: parts.limits.share(parts.session),
                 clock,
             }
         });
@@ -225,6 +228,21 @@ impl Peer {
             }
         }
         self.connection.on_partial_record(now, partial, plain.pending);
+    }
+
+    /// Tells the peer its share of what is received from all, where that has changed.
+    fn tell_share(&self, now: Time) {
+        let Some(share) = self.share.as_ref().filter(|_| self.shares()) else { return };
+        let Some(bytes_per_second) = share.told(now) else { return };
+        let takes = codec::encode(&Takes { bytes_per_second }).unwrap_or_default();
+        if matches!(self.outbox.push(plain(Kind::Takes, takes)), Pushed::Dropped) {
+            share.note_unheard();
+        }
+    }
+
+    /// Whether the peer is told anything new.
+    fn shares(&self) -> bool {
+        matches!(self.phase, Phase::Open) && self.retire.is_none()
     }
 
     /// Ends the connection from this side, telling the other why.

@@ -219,6 +219,16 @@ impl Outbox {
         self.lock().lanes.set_pace(now, pace);
     }
 
+    /// The receiver takes so many bytes a second from now on; 0 is no limit.
+    pub fn set_taken(&self, now: Time, bytes_per_second: u64) {
+        let mut queues = self.lock();
+        queues.lanes.set_taken(now, bytes_per_second);
+        // It may go sooner now.
+        let writer = queues.rouse();
+        drop(queues);
+        wake(writer);
+    }
+
     /// Sends at most so many bytes a second, lane 0 apart; 0 is no limit.
     pub fn set_upload_rate(&self, now: Time, bytes_per_second: u64) {
         self.lock().lanes.set_upload_rate(now, bytes_per_second);

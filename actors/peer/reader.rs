@@ -216,15 +216,19 @@ impl Stream for Reader {
         let at_once = self.limit.as_ref().map_or(READ_MAX, ReadLimit::at_once);
         let space_len = space.len().min(READ_MAX).min(at_once);
         let space = space.get_mut(..space_len).unwrap_or_default();
-        let read = match ready!(self.poll_read(cx, space)) {
-            Ok(read) => read,
-            Err(error) => {
+        let read = match self.poll_read(cx, space) {
+            Poll::Ready(Ok(read)) => read,
+            Poll::Ready(Err(error)) => {
                 self.ended = true;
                 return Poll::Ready(Some(Arrived::Lost(error)));
             }
+            Poll::Pending => {
+                self.limit.iter().for_each(ReadLimit::found_nothing);
+                return Poll::Pending;
+            }
         };
         if let Some(limit) = &mut self.limit {
-            limit.read(read);
+            limit.read(read, space_len);
         }
         let tail = std::mem::take(&mut self.tail);
         if let Some(front) = plain.buffer.bytes.get_mut(..kept) {

@@ -229,8 +229,8 @@ section! {
         /// Bytes sent a second to one peer; 0 is no limit. As above.
         pub max_upload_rate_per_peer: Size = Size(0), in Size(0) => Size::gib(1_000);
         /// Bytes received a second from all peers, at least 4KiB for each of
-        /// `network.max_peers`; 0 is no limit. A node with a limit reads no faster, and cuts
-        /// nobody off for sending slowly.
+        /// `network.max_peers`; 0 is no limit. Peers are told their parts. A node with a limit
+        /// reads no faster, and cuts nobody off for sending slowly.
         pub max_download_rate: Size = Size(0), in Size(0) => Size::gib(1_000);
         /// Bytes received a second from one peer, 16KiB or more; 0 is no limit. Peers are told,
         /// and hold back everything but votes and proposals by themselves.

@@ -100,6 +100,8 @@ pub enum Action {
     /// The other side has said [`crate::reason::CloseReason::Upgraded`]: nothing new follows, but
     /// what it sent before on other lanes may. Silence ends nothing from now on.
     LastWord,
+    /// The peer takes so many bytes a second from now on; 0 is no limit.
+    Takes(u64),
     /// A round trip was measured, ms.
     RoundTrip(Millis),
     /// End the connection; nothing more comes from this machine.

@@ -141,6 +141,18 @@ fn what_was_sent_before_the_last_word_is_heard_after_it() {
 }
 
 #[test]
+fn what_the_peer_takes_may_change() {
+    let mut scene = Scene::greeted(None);
+    let takes = |bytes_per_second| encode(&Takes { bytes_per_second }).unwrap();
+    for bytes in [1_000, 0, u64::MAX] {
+        let out = scene.receives(Time(20), Kind::Takes, vec![], takes(bytes));
+        assert_eq!(out, [Action::Takes(bytes)]);
+    }
+    let out = scene.receives(Time(20), Kind::Takes, vec![], vec![]);
+    assert_eq!(violation(&out), Violation::Malformed(Kind::Takes));
+}
+
+#[test]
 fn a_ping_is_answered_with_its_nonce() {
     let mut scene = Scene::greeted(None);
     let ping = encode(&Ping { nonce: 99 }).unwrap();

@@ -28,3 +28,15 @@ pub fn table_as_markdown() -> String {
     }
     text
 }
+
+impl RelayMode {
+    /// The name in configuration and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            RelayMode::Flood => "flood",
+            RelayMode::Selective => "selective",
+            RelayMode::ValidatorOnly => "validator-only",
+        }
+    }
+}

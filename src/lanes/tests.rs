@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Assembler, Message, RECORD_MAX};
+use crate::{
+    frame::{Assembler, Message, RECORD_MAX},
+    messages::Pace,
+    rate::SLOWEST_BYTES_PER_SECOND,
+};
 
 const MIB: usize = 1024 * 1024;
 

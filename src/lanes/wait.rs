@@ -2,13 +2,36 @@
 
 use std::collections::VecDeque;
 
-use super::{GATHER_BYTES, Lanes};
+use super::{GATHER_BYTES, Lanes, buckets};
 use crate::{
     kinds::{Kind, LANES, Lane},
+    messages::Pace,
+    rate::{ByteRate, SLOWEST_BYTES_PER_SECOND},
     time::Time,
 };
 
 impl Lanes {
+    /// The receiver said how fast it takes messages. It can't choose to be sent less than
+    /// [`SLOWEST_BYTES_PER_SECOND`]: what waits for it costs us memory.
+    pub fn set_pace(&mut self, now: Time, pace: Pace) {
+        self.buckets = buckets(now, pace.rate_factor);
+        self.set_taken(now, pace.bytes_per_second);
+    }
+
+    /// The receiver said what it takes from now on, bytes a second; 0 is no limit.
+    pub fn set_taken(&mut self, now: Time, bytes_per_second: u64) {
+        let bytes = Some(bytes_per_second).filter(|bytes| *bytes > 0);
+        let bytes = bytes.map_or(0, |bytes| bytes.max(SLOWEST_BYTES_PER_SECOND));
+        let [taken, _] = &mut self.rates;
+        taken.set_per_second(now, bytes);
+    }
+
+    /// Sends at most so many bytes a second, lane 0 apart; 0 is no limit.
+    pub fn set_upload_rate(&mut self, now: Time, bytes_per_second: u64) {
+        let [_, sent] = &mut self.rates;
+        *sent = ByteRate::new(now, bytes_per_second);
+    }
+
     /// Leaves these lanes out, one bit each: what each of them was given still waits for its own
     /// stream.
     pub fn block(&mut self, lanes: u8) {
@@ -66,7 +89,7 @@ impl Lanes {
     }
 }
 
-/// Without these in time the connection ends.
+/// Without these in time the connection ends, or its speed is wrong.
 pub(super) fn keeps_connection(kind: Kind) -> bool {
-    matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::Disconnect)
+    matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::Takes | Kind::Disconnect)
 }

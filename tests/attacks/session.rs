@@ -113,7 +113,8 @@ async fn codec_bombs_cost_their_sender_its_connection() {
     let node = node::start().await;
     let mut events = node.subscribe();
     let bomb = [&u64::MAX.to_le_bytes()[..], &[0xff; 64]].concat();
-    let kinds = [Kind::Hello, Kind::Ping, Kind::Pong, Kind::Disconnect, Kind::PeersRequest];
+    let kinds =
+        [Kind::Hello, Kind::Ping, Kind::Pong, Kind::Takes, Kind::Disconnect, Kind::PeersRequest];
     for (number, kind) in kinds.into_iter().enumerate() {
         let seed = 40 + number as u8;
         let mut hostile = Hostile::join(node.listening()[0], seed).await;

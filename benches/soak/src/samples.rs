@@ -11,9 +11,9 @@ const SLOPE_MAX_MIB_PER_HOUR: f64 = 1.0;
 /// so many observations, and the error would come out far too small (batch means, Law and Kelton,
 /// Simulation Modeling and Analysis, section 9.5.3).
 const STRETCHES: usize = 16;
-/// Growth of the most that was resident, from the first half of what is judged to the second, that is
-/// accepted, in hundredths. malloc keeps what the busiest moment so far has needed, and that record is
-/// broken more and more seldom; a leak shows in what is allocated.
+/// Growth of the median of what was resident, from the first half of what is judged to the second,
+/// that is accepted, in hundredths. malloc keeps much of what busy moments have needed, and what it
+/// gives back again was no leak; a leak shows in what is allocated.
 const RESIDENT_GROWTH_MAX_PERCENT: u64 = 5;
 /// Connections that may be open or closing in one sample and not in another: those of the node
 /// that comes and goes, at both ends, and its listener.
@@ -73,10 +73,12 @@ impl Samples {
             let most = |part: &[&Sample]| part.iter().map(|sample| of(sample)).max().unwrap_or(0);
             (most(early), most(late))
         };
-        let (before, after) = most(|sample| sample.resident_bytes);
+        let (before, after) = (median_resident(early), median_resident(late));
         let resident = after * 100 <= before * (100 + RESIDENT_GROWTH_MAX_PERCENT);
         let (from, to) = (mib(before), mib(after));
-        println!("resident: at most {from:.1} MiB, then {to:.1}: {}", verdict(resident));
+        println!("resident: median {from:.1} MiB, then {to:.1}: {}", verdict(resident));
+        let (before, after) = most(|sample| sample.resident_bytes);
+        println!("resident: at most {:.1} MiB, then {:.1}", mib(before), mib(after));
         let (before, after) = most(|sample| sample.descriptors as u64);
         let descriptors = after <= before + DESCRIPTORS_NOISE;
         println!("descriptors: at most {before}, then {after}: {}", verdict(descriptors));
@@ -105,6 +107,12 @@ impl Samples {
             );
         }
     }
+}
+
+fn median_resident(part: &[&Sample]) -> u64 {
+    let mut all: Vec<u64> = part.iter().map(|sample| sample.resident_bytes).collect();
+    all.sort_unstable();
+    all.get(all.len() / 2).copied().unwrap_or(0)
 }
 
 /// Whether all labels of a series are words, such as reasons and kinds: of these there are only so

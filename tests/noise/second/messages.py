@@ -38,6 +38,8 @@ RECORD = Structure(
     expires=TIME,
 )
 NONCE = Structure(nonce=U64)
+# Bytes a second that the sender takes from now on; 0 is no limit.
+TAKES = Structure(bytes_per_second=U64)
 DISCONNECT = Structure(reason=U8, retry_after=U32)
 PEERS_REQUEST = Structure(count=U8)
 PEERS = Structure(records=Listing(Bytes(SIGNED_RECORD_BYTES), 32))
@@ -100,6 +102,7 @@ KINDS = (
     Kind("ping", 2, CONTROL, 16, body=NONCE),
     Kind("pong", 3, CONTROL, 16, body=NONCE),
     Kind("disconnect", 4, CONTROL, 256, body=DISCONNECT),
+    Kind("takes", 5, CONTROL, 16, body=TAKES),
     Kind("peers_request", 10, CONTROL, 16, body=PEERS_REQUEST),
     Kind("peers", 11, CONTROL, 32_768, body=PEERS),
     Kind("discovery_query", 12, CONTROL, 2_048, DISCOVERY_HEADER, QUERY),
